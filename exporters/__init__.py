@@ -1,0 +1,1 @@
+"""Writers of artifacts: ONNX bundles and GGUF files."""

@@ -1,0 +1,1 @@
+"""Weights to blocks: formats, methods, recipes."""

@@ -1,0 +1,1 @@
+"""The torch model: the truth that everything else is compared with."""

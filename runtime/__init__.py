@@ -1,0 +1,1 @@
+"""numpy + onnxruntime: a bundle speaks."""
