@@ -1,0 +1,89 @@
+"""The typer application, its verbs, and what an error looks like.
+
+Exit status: 0 done; 1 the work was done and the answer is no; 2 the caller's mistake or bad input,
+with one line on stderr; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+from flowvox import __version__
+from flowvox.errors import FlowvoxError
+
+EXIT_NO, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="flowvox",
+    help="Flow-matching speech models on small machines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"flowvox {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Flow-matching speech models on small machines."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit the process with the promised status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    debug = "--debug" in arguments  # accepted before and after the verb
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        status = app(args=arguments, prog_name="flowvox", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return EXIT_BAD_INPUT
+    except click.exceptions.Abort:
+        return _fail("interrupted; nothing was left half-written", debug, EXIT_INTERRUPTED)
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left half-written", debug, EXIT_INTERRUPTED)
+    except click.ClickException as error:
+        return _fail(error.format_message(), debug)
+    except FlowvoxError as error:
+        return _fail(str(error), debug)
+    except BrokenPipeError:
+        # The reader of our stdout went away (`flowvox say ... -o - | head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return _fail("the disk is full; free some space and run this again", debug)
+        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+            return _fail(f"{error.filename}: no permission to write or read here", debug)
+        raise
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, debug: bool, status: int = EXIT_BAD_INPUT) -> int:
+    if debug:
+        traceback.print_exc()
+    line = " ".join(message.split())
+    print(f"flowvox: {line}", file=sys.stderr)
+    return status
