@@ -135,9 +135,7 @@ class CodecConfig:
         window = self.window
         for stride in self.decoder_strides:
             window //= stride
-        shapes = zip(
-            self.decoder_kernels, self.decoder_strides, self.decoder_lengths, strict=True
-        )
+        shapes = zip(self.decoder_kernels, self.decoder_strides, self.decoder_lengths, strict=True)
         for i, (kernel, stride, length) in enumerate(shapes):
             conv_block = None
             if i == 0 or kernel != 1 or stride != 1:
@@ -153,9 +151,7 @@ class CodecConfig:
         stages, block = [], 0
         window = self.window
         last = len(self.encoder_lengths) - 1
-        shapes = zip(
-            self.encoder_kernels, self.encoder_strides, self.encoder_lengths, strict=True
-        )
+        shapes = zip(self.encoder_kernels, self.encoder_strides, self.encoder_lengths, strict=True)
         for i, (kernel, stride, length) in enumerate(shapes):
             transformer_block, block = block, block + 1
             conv_block = None

@@ -80,9 +80,7 @@ class _Section:
         except ValueError:
             numbers = ()
         if not numbers or len(numbers) > 16 or any(not 0 < n <= 1024 for n in numbers):
-            raise ConfigError(
-                f"{self.where}: '{key}' should look like \"2,2,2,2\", not {value!r}"
-            )
+            raise ConfigError(f"{self.where}: '{key}' should look like \"2,2,2,2\", not {value!r}")
         return numbers
 
 
@@ -173,8 +171,12 @@ def _codec(section: _Section) -> CodecConfig:
         decoder_lengths=section.sizes("decoder_transformer_lengths_str"),
         decoder_kernels=section.sizes("decoder_convs_kernels_str"),
         decoder_strides=section.sizes("decoder_convs_strides_str"),
-        **{key.removesuffix("_str").replace("transformer_", "").replace("convs_", ""):
-           section.sizes(key, default) for key, default in ENCODER_DEFAULTS.items()},
+        **{
+            key.removesuffix("_str")
+            .replace("transformer_", "")
+            .replace("convs_", ""): section.sizes(key, default)
+            for key, default in ENCODER_DEFAULTS.items()
+        },
     )
     where = section.where
     if codec.acoustic_codebook_size < 2:

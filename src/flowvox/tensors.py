@@ -93,9 +93,7 @@ def decoder_tensors(config: ModelConfig) -> dict[str, Shape]:
 def encoder_tensors(config: ModelConfig) -> dict[str, Shape]:
     """The codec encoder, absent from the published checkpoint (format section C)."""
     codec = config.codec
-    tensors = _weight_norm(
-        f"{CODEC}input_proj.", (codec.dim, codec.patch_size, codec.patch_kernel)
-    )
+    tensors = _weight_norm(f"{CODEC}input_proj.", (codec.dim, codec.patch_size, codec.patch_kernel))
     last = codec.encoder_stages[-1]
     for stage in codec.encoder_stages:
         tensors.update(_codec_stage(f"{CODEC}encoder_blocks", stage, codec))
