@@ -47,7 +47,7 @@ class Backbone(nn.Module):
         return self.mm_audio_embeddings.tok_embeddings(ids)  # type: ignore[no-any-return]
 
     def embed_values(self, values: Tensor) -> Tensor:
-        """Codebook values *with* the +2 of the special values, [..., 37] -> their sum [..., dim]."""
+        """Codebook values *with* the +2 offset, [..., 37] -> sum of their rows [..., dim]."""
         table = self.mm_audio_embeddings.audio_codebook_embeddings.embeddings
         return table(values + self.code_offsets).sum(dim=-2)  # type: ignore[no-any-return]
 
