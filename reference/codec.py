@@ -50,9 +50,8 @@ class Quantizer(nn.Module):
 
     def encode(self, latents: Tensor) -> Tensor:
         """Nearest centroid (L2), and tanh + half-to-even rounding for the acoustic part."""
-        semantic, acoustic = latents.transpose(1, 2).split(
-            [self.semantic_dim, latents.shape[1] - self.semantic_dim], dim=-1
-        )
+        steps = latents.transpose(1, 2)
+        semantic, acoustic = steps[..., : self.semantic_dim], steps[..., self.semantic_dim :]
         distance = torch.cdist(
             semantic,
             self.semantic_codebook.centroids(),
@@ -118,7 +117,7 @@ class Codec(nn.Module):
             raise RuntimeError("this codec was built without an encoder")
         patch = self.config.patch_size
         padded = F.pad(samples, (0, -samples.shape[-1] % patch))
-        x = self.input_proj(padded.unflatten(-1, (-1, patch)).transpose(1, 2))
+        x: Tensor = self.input_proj(padded.view(len(padded), -1, patch).transpose(1, 2))
         for block in self.encoder_blocks:
             x = block(x)
         return x

@@ -1,4 +1,4 @@
-"""Building blocks of the codec: causal convolutions and windowed ALiBi transformers (format B.8)."""
+"""Building blocks of the codec: causal convs and windowed ALiBi transformers (format B.8)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ PadMode = Literal["replicate", "reflect"]
 def alibi_slopes(n_heads: int) -> list[float]:
     """r^0, r^1, ... with r = 2^(-8/n) for a power of two n.
 
-    Other counts: the list of the largest power of two m < n, then entries 0, 2, 4, ... of that of 2m.
+    Other counts: the list of the largest power of two m < n, then entries 0, 2, 4, ... of the list
+    of 2m.
     """
     if n_heads & (n_heads - 1) == 0:
         ratio = 2 ** (-8 / n_heads)
@@ -94,7 +95,7 @@ class CodecTransformer(nn.Module):
 
 
 class CausalConv1d(nn.Module):
-    """Weight-normed conv, left-padded by kernel - stride, right-padded to a multiple of the stride."""
+    """Weight-normed conv, padded left by kernel - stride, right to a multiple of the stride."""
 
     def __init__(
         self, channels: int, out: int, kernel: int, stride: int = 1, mode: PadMode = "replicate"

@@ -1,7 +1,8 @@
-"""The flow-matching head: one hidden state -> semantic logits and acoustic latents (format B.5, B.6)."""
+"""The flow-matching head: hidden state -> semantic logits, acoustic latents (format B.5, B.6)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
@@ -43,7 +44,7 @@ class FlowHead(nn.Module):
         self.acoustic_codebook_output = nn.Linear(c.dim, n, bias=False)
 
     def semantic_logits(self, hidden: Tensor) -> Tensor:
-        """hidden [..., dim] -> logits [..., rows]; EMPTY and the padding rows are -inf, END stays."""
+        """hidden [..., dim] -> logits [..., rows]; EMPTY and padding rows are -inf, END stays."""
         logits: Tensor = self.semantic_codebook_output(hidden)
         logits[..., 0] = -math.inf
         logits[..., self.semantic_rows :] = -math.inf
@@ -76,7 +77,7 @@ class FlowHead(nn.Module):
         """Integrate from noise [B, n] at t=0 to latents [B, n] at t=1 (not clamped)."""
         grid = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
         x = noise
-        for t, t_next in zip(grid, grid[1:], strict=False):
+        for t, t_next in itertools.pairwise(grid):
             dt = t_next - t
             v = self.guided_velocity(x, t, hidden, guidance)
             if solver == "midpoint":

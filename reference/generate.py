@@ -45,8 +45,8 @@ def generate(
 ) -> Generation:
     """Frames until END, at most one per row of `noise`.
 
-    prompt_embeddings: [P, dim]; noise: [max_frames, 36], row t belongs to frame t. Frame 0 is decoded
-    from the hidden state of the last prompt token.
+    prompt_embeddings: [P, dim]; noise: [max_frames, 36], row t belongs to frame t. Frame 0 is
+    decoded from the hidden state of the last prompt token.
     """
     levels = model.config.codec.acoustic_codebook_size
     cache = model.backbone.new_cache(len(prompt_embeddings) + len(noise))

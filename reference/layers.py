@@ -27,7 +27,7 @@ class RMSNorm(nn.Module):
 
 
 class KVCache:
-    """Keys and values of one attention layer, preallocated: [B, kv_heads, max_positions, head_dim]."""
+    """Keys and values of one layer, preallocated: [B, kv_heads, max_positions, head_dim]."""
 
     def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype) -> None:
         self.keys = torch.zeros(shape, dtype=dtype)
@@ -52,14 +52,14 @@ def rope_table(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtyp
 
 def apply_rope(x: Tensor, rope: Tensor) -> Tensor:
     """Rotate the interleaved pairs (2j, 2j+1) of x [B, heads, S, head_dim]."""
-    pairs = x.unflatten(-1, (-1, 2))
+    pairs = x.view(*x.shape[:-1], -1, 2)
     cos, sin = rope[..., 0], rope[..., 1]
     even, odd = pairs[..., 0], pairs[..., 1]
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
 
 
 class Attention(nn.Module):
-    """Grouped-query attention without biases; query head h uses kv head h // (n_heads / n_kv_heads)."""
+    """Grouped-query attention, no biases; query head h uses kv head h // (n_heads / n_kv_heads)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ __all__ = ["TTS", "Audio", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """`flowvox.TTS` and `flowvox.Audio`, imported on first use so that `import flowvox` is light."""
+    """`flowvox.TTS` and `flowvox.Audio` are imported on first use: `import flowvox` is light."""
     if name in {"TTS", "Audio"}:
         return getattr(import_module("flowvox.runtime.tts"), name)
     raise AttributeError(f"module 'flowvox' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """Errors that a user can mend.
 
-The CLI prints the message of a `FlowvoxError` as one line and exits with status 2; everything else is
-a bug and shows a traceback. A message says what is wrong and how to mend it.
+The CLI prints the message of a `FlowvoxError` as one line and exits with status 2; everything else
+is a bug and shows a traceback. A message says what is wrong and how to mend it.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ All activations cross a graph's border in float32 whatever the weights are store
 backbone
     `embeddings` are the S new positions (prompt, or one frame's B.7 sum). The KV cache is a set of
     buffers of fixed length that the runtime allocates once; `present.*` is bound to the same memory
-    as `past.*` and is written in place. `seqlens_k` is (total length - 1), `total_length` the number
-    of valid positions after this call, both as onnxruntime's GroupQueryAttention wants them.
+    as `past.*` and is written in place. `total_length` is the number of valid positions after this
+    call and `seqlens_k` one less, both as onnxruntime's GroupQueryAttention wants them.
     `rope_cos`/`rope_sin` row p is cos/sin of p * theta^(-2i/head_dim), for interleaved pairs.
 flow
     One call per frame. `schedule` row e drives evaluation e of the velocity v, solver included:
@@ -17,12 +17,12 @@ flow
         v = guidance * net(z, time, hidden) + (1 - guidance) * net(z, time, 0)
         x = x + weight * v + previous_weight * v_previous
 
-    Euler: (t, g, 0, dt, 0). Midpoint: (t, g, 0, 0, 0), (t + dt/2, g, dt/2, dt, 0). Steps, solver and
-    guidance are thus inputs, not constants of the export. `latents` are not clamped.
+    Euler: (t, g, 0, dt, 0). Midpoint: (t, g, 0, 0, 0), (t + dt/2, g, dt/2, dt, 0). Steps, solver
+    and guidance are thus inputs, not constants of the export. `latents` are not clamped.
 codec_decoder
-    `codes` are values without the +2 offset; `position` is the number of frames decoded before, 0 at
-    the start of an utterance, when the contents of the state are ignored. Feeding F frames at once
-    or one by one gives the same samples.
+    `codes` are values without the +2 offset; `position` is the number of frames decoded before, 0
+    at the start of an utterance, when the contents of the state are ignored. Feeding F frames at
+    once or one by one gives the same samples.
 codec_encoder
     Whole utterances: a multiple of the patch, at least `patch_kernel` patches. Codes lack the +2.
 """
@@ -126,10 +126,10 @@ def flow_graph(config: ModelConfig) -> GraphSpec:
 def decoder_state_specs(codec: CodecConfig, prefix: str) -> tuple[TensorSpec, ...]:
     """State of the streaming decoder; prefix "state" (input) or "next" (output).
 
-    `<prefix>.<block>.conv`: the last kernel-1 inputs of a causal conv, [1, channels, kernel - 1], or
-    the last ceil(kernel/stride)-1 inputs of a transposed conv. `<prefix>.<block>.<layer>.key|value`:
-    the last `window` keys and values, [1, heads, window, head_dim]. `<prefix>.output`: the last
-    kernel-1 inputs of output_proj.
+    `<prefix>.<block>.conv`: the last kernel-1 inputs of a causal conv, [1, channels, kernel - 1],
+    or the last ceil(kernel/stride)-1 inputs of a transposed conv.
+    `<prefix>.<block>.<layer>.key|value`: the last `window` keys and values, [1, heads, window,
+    head_dim]. `<prefix>.output`: the last kernel-1 inputs of output_proj.
     """
     specs: list[TensorSpec] = []
     channels = codec.latent_dim

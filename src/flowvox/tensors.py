@@ -124,7 +124,8 @@ def fold_weight_norm(
     """
     wide = direction.astype(np.float64)
     norm = np.sqrt((wide * wide).sum(axis=(1, 2), keepdims=True))
-    return (gain.astype(np.float64) * wide / norm).astype(np.float32)
+    folded: NDArray[np.float32] = (gain.astype(np.float64) * wide / norm).astype(np.float32)
+    return folded
 
 
 def _layers(prefix: str, config: TransformerConfig) -> dict[str, Shape]:
