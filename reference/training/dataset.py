@@ -1,0 +1,134 @@
+"""Stage `dataset`: corpus shards -> codes, tokens and alignments in one memory-mapped place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tiktoken
+from numpy.typing import NDArray
+
+from flowvox.reference.training.bpe import PATTERN, SPECIALS, learn_bpe
+from flowvox.reference.training.codes import CodeSpace, fit, rounded
+from flowvox.reference.training.synth import FRAME
+from flowvox.reference.training.text import is_held_out
+
+VOCABULARY = 1560  # tokens besides the 1000 specials
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All utterances. Rows of `codes` and friends are frames; utterance i is starts[i]:starts[i+1].
+
+    codes: uint8 [N, 36]; semantic: int16 [N]; phoneme: uint8 [N]; token: int16 [N], index of the
+    utterance's text token that is spoken in the frame, -1 where unknown; audio: int16 [N * FRAME].
+    """
+
+    codes: NDArray[np.uint8]
+    semantic: NDArray[np.int16]
+    phoneme: NDArray[np.uint8]
+    token: NDArray[np.int16]
+    audio: NDArray[np.int16]
+    starts: NDArray[np.int64]
+    voice: NDArray[np.int64]
+    texts: list[str]
+    token_ids: list[list[int]]
+    held_out: NDArray[np.bool_]
+
+    @classmethod
+    def load(cls, work: Path) -> Dataset:
+        """Read what `build` wrote."""
+        folder = work / "dataset"
+        small = np.load(folder / "small.npz")
+        flat, ends = small["token_ids"], np.cumsum(small["token_counts"])
+        return cls(
+            **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in BIG},
+            starts=small["starts"],
+            voice=small["voice"],
+            texts=[str(text) for text in small["texts"]],
+            token_ids=[part.tolist() for part in np.split(flat, ends[:-1])],
+            held_out=small["held_out"],
+        )
+
+
+BIG = ("codes", "semantic", "phoneme", "token", "audio")
+
+
+def text_encoder(tokens: list[bytes]) -> tiktoken.Encoding:
+    """The tokenizer over our vocabulary, without the special ids' offset."""
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    return tiktoken.Encoding("tiny", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
+
+
+def spoken_tokens(
+    text: str, ids: list[int], encoder: tiktoken.Encoding, word: NDArray[np.uint8], words: int
+) -> NDArray[np.int16]:
+    """Index of the token spoken in each frame; a word's frames are shared out by bytes.
+
+    `word` [F] counts the words that the teacher has finished; -1 everywhere if teacher and text
+    disagree on the number of words.
+    """
+    unknown = np.full(len(word), -1, dtype=np.int16)
+    if len(text.split()) != words:
+        return unknown
+    owner, last = [], -1
+    for rank in ids:
+        piece = encoder.decode_single_token_bytes(rank)
+        last += last < 0 or piece.startswith(b" ")
+        owner.append(last)
+    for index in range(words):
+        frames = np.flatnonzero(word == index)
+        members = [k for k, o in enumerate(owner) if o == index]
+        if len(frames) == 0 or not members:
+            continue
+        sizes = [len(encoder.decode_single_token_bytes(ids[k])) for k in members]
+        edges = np.cumsum(sizes) / sum(sizes)
+        place = (np.arange(len(frames)) + 0.5) / len(frames)
+        unknown[frames] = np.array(members)[np.searchsorted(edges, place)]
+    return unknown
+
+
+def build(work: Path) -> None:
+    """Fit the code space and the vocabulary, encode every shard, write `work`/dataset."""
+    folder = work / "dataset"
+    folder.mkdir(exist_ok=True)
+    space = CodeSpace.load(work / "codes.npz") if (work / "codes.npz").exists() else fit(work)
+    shards = [np.load(f) for f in sorted((work / "corpus").glob("[0-9]*[0-9].npz"))]
+    texts = [str(text) for shard in shards for text in shard["texts"]]
+    held_out = np.array([is_held_out(text) for text in texts])
+    tokens = learn_bpe([t for t, h in zip(texts, held_out, strict=True) if not h], VOCABULARY)
+    encoder = text_encoder(tokens)
+    ids = [encoder.encode(text, disallowed_special=()) for text in texts]
+    lengths = np.concatenate([shard["lengths"] for shard in shards])
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in BIG}
+    utterance = 0
+    for shard in shards:
+        envelopes = shard["envelopes"].astype(np.float32)
+        slope = shard["slope"].astype(np.float32)
+        columns["codes"].append(rounded(space.acoustic(envelopes, shard["cycles"], slope)))
+        columns["semantic"].append(space.semantic(envelopes)[1].astype(np.int16))
+        columns["phoneme"].append(shard["phoneme"])
+        columns["audio"].append(shard["audio"])
+        ends = np.cumsum(shard["lengths"])
+        for word, words in zip(np.split(shard["word"], ends[:-1]), shard["words"], strict=True):
+            columns["token"].append(
+                spoken_tokens(texts[utterance], ids[utterance], encoder, word, int(words))
+            )
+            utterance += 1
+    for name, parts in columns.items():
+        np.save(folder / f"{name}.npy", np.concatenate(parts))
+    np.savez(
+        folder / "small.npz",
+        starts=starts,
+        voice=np.concatenate([shard["voice"] for shard in shards]),
+        texts=np.array(texts),
+        token_ids=np.concatenate([np.array(i) for i in ids]) + SPECIALS,
+        token_counts=np.array([len(i) for i in ids]),
+        held_out=held_out,
+        vocabulary=np.array([token.hex() for token in tokens]),
+    )
+    known = np.concatenate([c >= 0 for c in columns["token"]]).mean()
+    hours = starts[-1] * FRAME / 24000 / 3600
+    print(f"{len(texts)} utterances, {hours:.1f} h, {held_out.sum()} held out, aligned {known:.1%}")

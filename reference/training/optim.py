@@ -1,0 +1,78 @@
+"""Muon for the matrices of the transformers, AdamW for the rest, one wall-clock schedule for both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Quintic Newton-Schulz coefficients of Keller Jordan's Muon (2024).
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+
+
+def orthogonalized(matrix: Tensor, rounds: int = 5) -> Tensor:
+    """Approximately U V^T of the singular value decomposition U S V^T of `matrix` [m, n]."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(rounds):
+        gram = x @ x.T
+        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalized per matrix; the step is scaled to AdamW's usual RMS."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": 0.95, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # noqa: ARG002
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                momentum = state.setdefault("momentum", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(momentum, group["momentum"])
+                scale = 0.2 * math.sqrt(max(parameter.shape))
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(orthogonalized(update), alpha=-group["lr"] * scale)
+
+
+class Optimizers:
+    """Both optimizers with warm-up, then cosine decay over the share of the time budget used."""
+
+    def __init__(self, model: nn.Module, lr: float, warmup: int = 200) -> None:
+        matrices, others = [], []
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                inside = "layers." in name and parameter.ndim == 2
+                (matrices if inside else others).append(parameter)
+        self.lr, self.warmup = lr, warmup
+        self.parts: list[torch.optim.Optimizer] = [
+            Muon(matrices, lr, weight_decay=0.05),
+            torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+
+    def step(self, number: int, progress: float) -> None:
+        """Apply the gradients; `progress` in [0, 1] is the share of the budget that is used."""
+        rate = self.lr * min(1, (number + 1) / self.warmup)
+        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)

@@ -1,0 +1,78 @@
+"""What every training loop shares: resumable checkpoints, a log, a moving average of the weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from flowvox.reference.training.optim import Optimizers
+
+SAVE_EVERY = 240  # seconds
+
+
+class Session:
+    """One training run with a budget in minutes of its own running time."""
+
+    def __init__(
+        self, folder: Path, model: nn.Module, optimizers: Optimizers, minutes: float, decay: float
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.model, self.optimizers = folder, model, optimizers
+        self.budget, self.decay = minutes * 60, decay
+        self.number, self.seconds = 0, 0.0
+        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        file = folder / "latest.pt"
+        if file.exists():
+            state = torch.load(file, weights_only=True)
+            model.load_state_dict(state["model"])
+            optimizers.load_state_dict(state["optimizers"])
+            self.average = state["average"]
+            self.number, self.seconds = state["number"], state["seconds"]
+        self._clock = self._saved = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        """Share of the time budget used, 0 to 1."""
+        return min(1.0, self.seconds / self.budget)
+
+    def step(self) -> None:
+        """Clip, update, average, and save now and then. Call after backward()."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizers.step(self.number, self.progress)
+        self.number += 1
+        rate = min(self.decay, (1 + self.number) / (20 + self.number))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - rate)
+        now = time.monotonic()
+        self.seconds += now - self._clock
+        self._clock = now
+        if now - self._saved > SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write latest.pt (everything to resume) beside and rename."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "average": self.average,
+            "number": self.number,
+            "seconds": self.seconds,
+        }
+        torch.save(state, self.folder / "latest.partial")
+        os.replace(self.folder / "latest.partial", self.folder / "latest.pt")
+        self._saved = time.monotonic()
+
+    def log(self, **values: Any) -> None:
+        """Append a line to log.jsonl and print it."""
+        row = {"step": self.number, "minutes": round(self.seconds / 60, 1)}
+        row |= {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
