@@ -16,6 +16,7 @@ import click
 import typer
 
 from flowvox import __version__
+from flowvox.cli.random_checkpoint import random_checkpoint
 from flowvox.errors import FlowvoxError
 
 EXIT_NO, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -44,6 +45,9 @@ def _root(
     ] = False,
 ) -> None:
     """Flow-matching speech models on small machines."""
+
+
+app.command()(random_checkpoint)
 
 
 def main(arguments: list[str] | None = None) -> None:
