@@ -172,3 +172,18 @@ def _codec_stage(prefix: str, stage: CodecStage, codec: CodecConfig) -> dict[str
 def _weight_norm(prefix: str, shape: Shape) -> dict[str, Shape]:
     gain = (shape[0],) + (1,) * (len(shape) - 1)
     return {f"{prefix}{WEIGHT_NORM_GAIN}": gain, f"{prefix}{WEIGHT_NORM_DIRECTION}": shape}
+
+
+def component_of(name: str) -> str | None:
+    """The bundle's component that a tensor ends up in; None for the text head."""
+    if name == OUTPUT_HEAD:
+        return None
+    if name == TOKEN_EMBEDDINGS:
+        return "token_embeddings"
+    if name == CODE_EMBEDDINGS:
+        return "code_embeddings"
+    if name.startswith(FLOW):
+        return "flow"
+    if name.startswith(ENCODER_PREFIXES):
+        return "codec_encoder"
+    return "codec_decoder" if name.startswith(CODEC) else "backbone"

@@ -16,6 +16,7 @@ import click
 import typer
 
 from flowvox import __version__
+from flowvox.cli.quantize import quantize
 from flowvox.cli.random_checkpoint import random_checkpoint
 from flowvox.errors import FlowvoxError
 
@@ -47,6 +48,7 @@ def _root(
     """Flow-matching speech models on small machines."""
 
 
+app.command()(quantize)
 app.command()(random_checkpoint)
 
 

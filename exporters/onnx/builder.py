@@ -1,0 +1,219 @@
+"""A small graph builder over onnx.helper: nodes by call, weights streamed to external data.
+
+A weight is written to `<graph>.onnx.data` the moment it is placed and then forgotten, so memory holds
+one tensor at a time whatever the size of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from flowvox import __version__
+from flowvox.exporters.onnx.placement import ComponentWeights
+from flowvox.graphs import GraphSpec, TensorSpec
+from flowvox.quantizers.weights import BlockWeights, FloatWeights, Nf4Weights
+
+OPSET, MICROSOFT, IR_VERSION = 21, "com.microsoft", 10
+ALIGNMENT = 64  # bytes; keeps mapped weights aligned for vector loads
+INLINE_BYTES = 1024  # smaller constants stay in the .onnx file
+ACCURACY_LEVEL = 4  # int8 activations; the only level that is fast for 8-bit blocks (facts: x100)
+DTYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+    "uint8": TensorProto.UINT8,
+    "bool": TensorProto.BOOL,
+}
+
+Array = NDArray[Any]
+
+
+class GraphBuilder:
+    """Collects the nodes of one graph; `save` writes `<name>.onnx` beside its data file."""
+
+    def __init__(self, spec: GraphSpec, folder: Path, weights: ComponentWeights) -> None:
+        self.spec, self.folder, self.weights = spec, folder, weights
+        self._nodes: list[onnx.NodeProto] = []
+        self._initializers: dict[str, onnx.TensorProto] = {}
+        self._count = 0
+        self._data: BinaryIO | None = None
+
+    def __enter__(self) -> GraphBuilder:
+        self._data = (self.folder / f"{self.spec.name}.onnx.data").open("wb")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._data is not None
+        self._data.close()
+
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Append a node with one output and return the output's name."""
+        return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def ops(
+        self,
+        kind: str,
+        *inputs: str,
+        outputs: int,
+        named_outputs: Sequence[str] = (),
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        """Append a node with several outputs; return their names.
+
+        `named_outputs` follow the returned ones and are outputs of the graph itself, with no copy in
+        between: the runtime binds them to memory of its own.
+        """
+        self._count += 1
+        title = f"{kind}_{self._count}"
+        names = [f"{title}.{i}" if i else title for i in range(outputs)]
+        every = [*names, *named_outputs]
+        self._nodes.append(
+            helper.make_node(kind, list(inputs), every, title, domain=domain, **attributes)
+        )
+        return names
+
+    def rename(self, value: str, output: str) -> None:
+        """Make `value` the graph output `output`."""
+        self._nodes.append(helper.make_node("Identity", [value], [output], f"output_{output}"))
+
+    def constant(self, value: Array | Sequence[int] | Sequence[float] | float) -> str:
+        """A small constant; equal constants are shared. Ints are int64, floats float32."""
+        array = np.asarray(value)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+        name = f"const.{array.dtype}.{array.shape}.{array.tobytes().hex()}"
+        if len(name) > 120:
+            name = f"const.{len(self._initializers)}"
+        return self.store(name, array)
+
+    def store(self, name: str, array: Array) -> str:
+        """Place an array as initializer `name`, external unless it is small."""
+        if name in self._initializers:
+            return name
+        array = np.require(array, requirements="C")  # ascontiguousarray would add an axis to 0-d
+        if array.nbytes <= INLINE_BYTES:
+            self._initializers[name] = onnx.numpy_helper.from_array(array, name)
+            return name
+        assert self._data is not None
+        self._data.write(b"\0" * (-self._data.tell() % ALIGNMENT))
+        tensor = TensorProto(name=name, data_type=DTYPES[array.dtype.name], dims=array.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        location = {
+            "location": f"{self.spec.name}.onnx.data",
+            "offset": self._data.tell(),
+            "length": array.nbytes,
+        }
+        for key, value in location.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self._data.write(array.tobytes())
+        self._initializers[name] = tensor
+        return name
+
+    def parameter(self, name: str) -> str:
+        """A checkpoint vector or convolution as float32, stored as the recipe says."""
+        if name in self._initializers:
+            return name
+        if f"{name}.half" in self._initializers:
+            return f"{name}.wide"
+        return self._place_float(name, self.weights.floats(name))
+
+    def folded_convolution(self, prefix: str) -> str:
+        """The weight-normed convolution under `prefix`, folded, stored as the recipe says."""
+        return self._place_float(f"{prefix}weight", self.weights.convolution(prefix))
+
+    def _place_float(self, name: str, weights: FloatWeights) -> str:
+        if weights.values.dtype == np.float32:
+            return self.store(name, weights.values)
+        half = self.store(f"{name}.half", weights.values)
+        # onnxruntime folds the Cast when it loads: half is a storage format here.
+        node = helper.make_node("Cast", [half], [f"{name}.wide"], f"{name}.cast", to=TensorProto.FLOAT)
+        self._nodes.append(node)
+        return f"{name}.wide"
+
+    def linear(self, x: str, name: str) -> str:
+        """x @ W^T for the checkpoint's [out, in] matrix `name`, in the format the recipe says."""
+        weights = self.weights.matrix(name)
+        if isinstance(weights, FloatWeights):
+            transposed = FloatWeights(np.ascontiguousarray(weights.values.T))
+            return self.op("MatMul", x, self._place_float(name, transposed))
+        if isinstance(weights, Nf4Weights):
+            return self._nf4(x, name, weights)
+        return self._blocks(x, name, weights)
+
+    def _blocks(self, x: str, name: str, weights: BlockWeights) -> str:
+        packed = self.store(f"{name}.q{weights.bits}", weights.packed)
+        scales = self._place_float(f"{name}.scales", FloatWeights(weights.scales.reshape(-1)))
+        return self.op(
+            "MatMulNBits",
+            x,
+            packed,
+            scales,
+            domain=MICROSOFT,
+            K=weights.columns,
+            N=len(weights.packed),
+            bits=weights.bits,
+            block_size=weights.block,
+            accuracy_level=ACCURACY_LEVEL,
+        )
+
+    def _nf4(self, x: str, name: str, weights: Nf4Weights) -> str:
+        packed = self.store(f"{name}.nf4", weights.packed)
+        absmax = self.store(f"{name}.absmax", weights.absmax)
+        return self.op(
+            "MatMulBnb4",
+            x,
+            packed,
+            absmax,
+            domain=MICROSOFT,
+            K=weights.columns,
+            N=weights.rows,
+            block_size=weights.block,
+            quant_type=1,
+        )
+
+    def body(self) -> GraphBuilder:
+        """A builder for a Loop body: own nodes, this graph's weights."""
+        inner = GraphBuilder(self.spec, self.folder, self.weights)
+        inner._initializers, inner._data = self._initializers, self._data
+        inner._count = 1_000_000
+        return inner
+
+    def body_graph(
+        self, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+    ) -> onnx.GraphProto:
+        """The nodes of a `body()` builder as a subgraph."""
+        return helper.make_graph(self._nodes, name, _infos(inputs), _infos(outputs))
+
+    def save(self) -> None:
+        """Write the .onnx file. Every output of the contract has been named with `rename`."""
+        graph = helper.make_graph(
+            self._nodes,
+            f"flowvox.{self.spec.name}",
+            _infos(self.spec.inputs),
+            _infos(self.spec.outputs),
+            list(self._initializers.values()),
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="flowvox",
+            producer_version=__version__,
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
+            ir_version=IR_VERSION,
+        )
+        (self.folder / f"{self.spec.name}.onnx").write_bytes(model.SerializeToString())
+
+
+def _infos(specs: Sequence[TensorSpec]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(s.name, DTYPES[s.dtype], list(s.shape)) for s in specs]

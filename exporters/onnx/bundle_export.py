@@ -1,0 +1,147 @@
+"""Checkpoint + recipe -> bundle. The whole pipeline reads in `export_bundle`."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvox import __version__
+from flowvox.bundle import write_bundle
+from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, ModelConfig
+from flowvox.exporters.onnx.backbone import build_backbone
+from flowvox.exporters.onnx.builder import GraphBuilder
+from flowvox.exporters.onnx.card import model_card
+from flowvox.exporters.onnx.check import Recording, check_graph
+from flowvox.exporters.onnx.codec_decoder import build_codec_decoder
+from flowvox.exporters.onnx.codec_encoder import build_codec_encoder
+from flowvox.exporters.onnx.flow import build_flow
+from flowvox.exporters.onnx.placement import ComponentWeights
+from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, graph_specs
+from flowvox.quantizers.blocks import quantize_rows
+from flowvox.recipe import Recipe
+from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS, Shape, component_of
+
+BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
+    BACKBONE: build_backbone,
+    FLOW: build_flow,
+    CODEC_DECODER: build_codec_decoder,
+    CODEC_ENCODER: build_codec_encoder,
+}
+TABLES = {"token_embeddings": TOKEN_EMBEDDINGS, "code_embeddings": CODE_EMBEDDINGS}
+Report = Callable[[str], None]
+
+
+class Source(Protocol):
+    """A checkpoint with everything that a bundle takes from it."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def shapes(self) -> dict[str, Shape]: ...
+    @property
+    def has_encoder(self) -> bool: ...
+    @property
+    def tokenizer_path(self) -> Path: ...
+    @property
+    def licence(self) -> str: ...
+    def read(self, name: str) -> NDArray[np.float32]: ...
+    def voices(self) -> dict[str, Path]: ...
+    def voice(self, name: str) -> NDArray[np.float32]: ...
+    def source_hash(self) -> str: ...
+
+
+def export_bundle(
+    source: Source,
+    recipe: Recipe,
+    out: Path,
+    recordings: dict[str, Recording],
+    *,
+    overwrite: bool = False,
+    report: Report = lambda stage: None,
+) -> dict[str, Any]:
+    """Write the bundle `out`, check every graph, return the manifest.
+
+    recordings: the reference's activations per graph. `report` is told each stage as it begins.
+    Raises FlowvoxError; then, or when interrupted, nothing is left behind.
+    """
+    config = source.config
+    specs = graph_specs(config, encoder=source.has_encoder)
+    with write_bundle(out, overwrite=overwrite) as (folder, manifest):
+        checks = {}
+        for name, spec in specs.items():
+            report(name)
+            weights = ComponentWeights(source, recipe, name)
+            with GraphBuilder(spec, folder, weights) as graph:
+                BUILDERS[name](graph, config)
+                graph.save()
+            checks[name] = check_graph(folder, name, recordings[name], recipe)
+        report("tables and voices")
+        tables = {
+            name: _write_table(source.read(tensor), folder, name, recipe.rule(name, tensor).format)
+            for name, tensor in TABLES.items()
+        }
+        voices = _write_voices(source, folder)
+        shutil.copyfile(source.tokenizer_path, folder / "tekken.json")
+        components = _components(source, folder)
+        card = model_card(source.licence, recipe, components)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        report("hashes")
+        manifest |= {
+            "flowvox": __version__,
+            "model": {"params": dict(config.raw), "source_sha256": source.source_hash()},
+            "recipe": recipe.to_dict(),
+            "graphs": {name: spec.to_dict() for name, spec in specs.items()},
+            "sampling": {"steps": DEFAULT_STEPS, "solver": "euler", "guidance": DEFAULT_GUIDANCE},
+            "tables": tables,
+            "voices": voices,
+            "license": source.licence,
+            "checks": checks,
+            "components": components,
+        }
+    return manifest
+
+
+def _write_table(
+    table: NDArray[np.float32], folder: Path, name: str, fmt: str
+) -> dict[str, str]:
+    entry = {"format": fmt, "file": f"{name}.npy"}
+    if fmt == "int8":
+        levels, scales = quantize_rows(table)
+        entry["scales"] = f"{name}.scales.npy"
+        np.save(folder / entry["file"], levels)
+        np.save(folder / entry["scales"], scales)
+    else:
+        np.save(folder / entry["file"], table.astype(fmt))
+    return entry
+
+
+def _write_voices(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
+    """Rows stay float32: they are few, and they are the prompt of every utterance."""
+    (folder / "voices").mkdir()
+    voices = {}
+    for name in source.voices():
+        rows = source.voice(name)
+        np.save(folder / "voices" / f"{name}.npy", rows)
+        voices[name] = {"file": f"voices/{name}.npy", "rows": len(rows)}
+    return voices
+
+
+def _components(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
+    """Parameters, bytes on disk and bits per weight of each graph and table."""
+    components: dict[str, dict[str, Any]] = {}
+    for name, shape in source.shapes.items():
+        component = component_of(name)
+        if component is not None:
+            entry = components.setdefault(component, {"parameters": 0})
+            entry["parameters"] += math.prod(shape)
+    for name, entry in components.items():
+        size = sum(file.stat().st_size for file in folder.glob(f"{name}.*"))
+        entry["bytes"] = size
+        entry["bits_per_weight"] = round(8 * size / entry["parameters"], 3)
+    return components

@@ -1,0 +1,60 @@
+"""The last step of an export: each graph against the reference on real activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from flowvox.errors import FlowvoxError
+from flowvox.recipe import Recipe
+
+# Largest relative error sqrt(mean (a-b)^2 / mean b^2) per storage format. They catch a wrong graph,
+# not a weak recipe: judging recipes is the business of the eval harness.
+TOLERANCES = {"float32": 1e-4, "float16": 1e-2, "int8": 0.1, "nf4": 0.7, "int4": 0.7}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Inputs of a graph and what the reference computes from them, by tensor name."""
+
+    feeds: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+
+
+def check_graph(folder: Path, graph: str, recording: Recording, recipe: Recipe) -> dict[str, Any]:
+    """Run `graph` and compare. Raises FlowvoxError outside the tolerance.
+
+    Codes (integers) may differ in 0.1 % of places, where the reference itself is at a tie.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        str(folder / f"{graph}.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    names = list(recording.outputs)
+    results = session.run(names, dict(recording.feeds))
+    rules = [rule for rule in recipe.rules if fnmatchcase(graph, rule.component)]
+    tolerance = max(TOLERANCES[rule.format] for rule in rules)
+    errors = {}
+    for name, result in zip(names, results, strict=True):
+        expected = recording.outputs[name]
+        if np.issubdtype(result.dtype, np.integer):
+            errors[name] = float((result != expected).mean())
+        else:
+            difference = np.square(result.astype(np.float64) - expected).mean()
+            errors[name] = float(np.sqrt(difference / np.square(expected.astype(np.float64)).mean()))
+    worst = max(errors.values())
+    if not worst <= tolerance:  # NaN fails too
+        raise FlowvoxError(
+            f"the {graph} graph differs from the reference by {worst:.3g} (at most {tolerance:.3g} "
+            f"allowed for recipe {recipe.name}); nothing was written, please report this"
+        )
+    return {"relative_error": errors, "tolerance": tolerance}
+

@@ -1,0 +1,40 @@
+"""What a graph builder asks for its weights: read from the checkpoint, encoded by the recipe."""
+
+from __future__ import annotations
+
+from flowvox.quantizers.encode import encode_matrix
+from flowvox.quantizers.weights import FloatWeights, MatrixWeights
+from flowvox.recipe import Recipe
+from flowvox.tensors import (
+    WEIGHT_NORM_DIRECTION,
+    WEIGHT_NORM_GAIN,
+    WeightSource,
+    fold_weight_norm,
+)
+
+
+class ComponentWeights:
+    """The tensors of one component, one at a time."""
+
+    def __init__(self, source: WeightSource, recipe: Recipe, component: str) -> None:
+        self._source, self._recipe, self._component = source, recipe, component
+
+    def matrix(self, name: str) -> MatrixWeights:
+        """A linear weight [out, in] in its recipe's format."""
+        return encode_matrix(self._source.read(name), self._recipe.rule(self._component, name))
+
+    def floats(self, name: str) -> FloatWeights:
+        """A vector (norm, scale): never quantized, float32 or float16."""
+        rule = self._recipe.rule(self._component, name)
+        return FloatWeights.stored(self._source.read(name), half=rule.format == "float16")
+
+    def convolution(self, prefix: str) -> FloatWeights:
+        """The weight-normed convolution under `prefix` ("....decoder_blocks.0."), folded."""
+        gain = self._source.read(prefix + WEIGHT_NORM_GAIN)
+        direction = self._source.read(prefix + WEIGHT_NORM_DIRECTION)
+        rule = self._recipe.rule(self._component, prefix + WEIGHT_NORM_DIRECTION)
+        return FloatWeights.stored(fold_weight_norm(gain, direction), half=rule.format == "float16")
+
+    def raw(self, name: str) -> FloatWeights:
+        """A tensor that enters a computed constant, as float32."""
+        return FloatWeights(self._source.read(name))

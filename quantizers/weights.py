@@ -1,0 +1,73 @@
+"""Encoded weights: what a quantizer hands to an exporter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvox.errors import RecipeError
+
+LARGEST_HALF = 65504.0
+
+
+@dataclass(frozen=True)
+class FloatWeights:
+    """values: float32 or float16, any shape."""
+
+    values: NDArray[np.float32] | NDArray[np.float16]
+
+    @classmethod
+    def stored(cls, values: NDArray[np.float32], *, half: bool) -> FloatWeights:
+        """Round to float16 if `half`. Raises RecipeError where a value does not fit."""
+        if not half:
+            return cls(values)
+        if values.size and float(np.abs(values).max()) > LARGEST_HALF:
+            raise RecipeError("a weight is too large for float16; store this tensor as float32")
+        return cls(values.astype(np.float16))
+
+    def dequantized(self) -> NDArray[np.float32]:
+        """float32 values as the graph computes with them."""
+        return self.values.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class BlockWeights:
+    """MatMulNBits blocks of a matrix [rows, columns], symmetric.
+
+    packed: uint8 [rows, blocks, block * bits / 8], values offset by 2^(bits-1), low nibble first;
+    scales: float16 [rows, blocks]. The last block of a row is padded with zeros.
+    """
+
+    bits: int
+    block: int
+    columns: int
+    packed: NDArray[np.uint8]
+    scales: NDArray[np.float16]
+
+    def dequantized(self) -> NDArray[np.float32]:
+        """float32 [rows, columns]."""
+        values = self.packed
+        if self.bits == 4:
+            values = np.stack([values & 15, values >> 4], axis=-1).reshape(*values.shape[:2], -1)
+        centred = values.astype(np.float32) - (1 << (self.bits - 1))
+        wide = centred * self.scales.astype(np.float32)[..., None]
+        return wide.reshape(len(values), -1)[:, : self.columns]
+
+
+@dataclass(frozen=True)
+class Nf4Weights:
+    """bitsandbytes' NF4 blocks over the flattened matrix [rows, columns].
+
+    packed: uint8, two codes a byte; absmax: float32, one per `block` values.
+    """
+
+    rows: int
+    columns: int
+    block: int
+    packed: NDArray[np.uint8]
+    absmax: NDArray[np.float32]
+
+
+MatrixWeights = FloatWeights | BlockWeights | Nf4Weights

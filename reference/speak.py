@@ -1,0 +1,67 @@
+"""Text -> speech with the torch reference: what `flowvox say -c` runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from flowvox.errors import PromptError
+from flowvox.noise import frame_noise
+from flowvox.prompt import build_prompt, check_text, prompt_embeddings
+from flowvox.reference.checkpoint import Checkpoint
+from flowvox.reference.flow import Solver
+from flowvox.reference.generate import Generation, decode_audio, generate
+from flowvox.reference.model import VoxtralTTS, load_model
+from flowvox.tokenizer import Tokenizer
+
+
+def embed_prompt(model: VoxtralTTS, checkpoint: Checkpoint, text: str, voice: str) -> Tensor:
+    """The prompt of B.2 as embeddings [P, dim]."""
+    rows = checkpoint.voice(voice)
+    tokenizer = Tokenizer.load(checkpoint.tokenizer_path)
+    prompt = build_prompt(tokenizer.encode(check_text(text)), len(rows))
+    if len(prompt) >= model.config.backbone.max_positions:
+        raise PromptError("the text is longer than the model's context; split it")
+    with torch.inference_mode():
+        tokens = model.backbone.embed_tokens(torch.tensor(prompt)).numpy()
+    return torch.from_numpy(prompt_embeddings(prompt, tokens, rows))
+
+
+@dataclass
+class ReferenceTTS:
+    """The checkpoint and its float32 model."""
+
+    checkpoint: Checkpoint
+    model: VoxtralTTS
+
+    @classmethod
+    def load(cls, path: Path) -> ReferenceTTS:
+        """Raises ConfigError, CheckpointError."""
+        checkpoint = Checkpoint.open(path)
+        return cls(checkpoint, load_model(checkpoint))
+
+    def generate(
+        self,
+        text: str,
+        voice: str,
+        *,
+        seed: int,
+        max_frames: int,
+        steps: int = DEFAULT_STEPS,
+        guidance: float = DEFAULT_GUIDANCE,
+        solver: Solver = "euler",
+    ) -> Generation:
+        """Codes of one utterance; noise row t belongs to frame t."""
+        prompt = embed_prompt(self.model, self.checkpoint, text, voice)
+        noise = frame_noise(seed, max_frames, self.model.config.codec.acoustic_dim)
+        return generate(self.model, prompt, torch.from_numpy(noise), steps, guidance, solver)
+
+    def decode(self, codes: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Codes [F, 37] -> float32 samples."""
+        return decode_audio(self.model, codes)

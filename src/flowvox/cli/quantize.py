@@ -1,0 +1,117 @@
+"""`flowvox quantize`."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+
+def quantize(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    recipe: Annotated[str, typer.Option("-r", "--recipe", help="Shipped name or YAML file.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Bundle to write.")] = None,
+    format: Annotated[Literal["onnx"], typer.Option("-f", "--format", help="Artifact.")] = "onnx",
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Checkpoint -> quantized bundle, by recipe."""
+    from flowvox.cli.extras import needs
+    from flowvox.errors import OutputError
+    from flowvox.recipe import load_recipe
+
+    chosen = load_recipe(recipe)
+    with needs("export"):
+        from flowvox.reference.checkpoint import Checkpoint
+    source = Checkpoint.open(checkpoint)
+    if dry_run:
+        _print_plan(source, chosen, as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("name the bundle to write with -o OUT (or use --dry-run)")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: exists already; choose another name or pass --overwrite")
+    started = time.perf_counter()
+    manifest = _export(source, chosen, out, overwrite)
+    size = sum(entry["bytes"] for entry in manifest["files"].values())
+    result = {
+        "path": str(out),
+        "bytes": size,
+        "recipe": chosen.name,
+        "components": manifest["components"],
+        "seconds": round(time.perf_counter() - started, 3),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _print_result(result)
+
+
+def _export(source: Any, recipe: Any, out: Path, overwrite: bool) -> dict[str, Any]:
+    from rich.console import Console
+
+    from flowvox.cli.extras import needs
+
+    with needs("export"):
+        from flowvox.exporters.onnx.bundle_export import export_bundle
+        from flowvox.exporters.onnx.check import Recording
+        from flowvox.reference.activations import record
+        from flowvox.reference.model import load_model
+    console = Console(stderr=True)
+    with console.status("reference") as status:
+        recordings = {
+            graph: Recording(activations.feeds, activations.outputs)
+            for graph, activations in record(load_model(source), source).items()
+        }
+        return export_bundle(
+            source, recipe, out, recordings, overwrite=overwrite, report=status.update
+        )
+
+
+def _print_plan(source: Any, recipe: Any, as_json: bool) -> None:
+    """Every tensor with its format and stored bytes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from flowvox.quantizers.encode import stored_bytes
+    from flowvox.tensors import component_of
+
+    plan = []
+    for name, shape in source.shapes.items():
+        component = component_of(name)
+        if component is None:
+            continue
+        rule = recipe.rule(component, name)
+        matrix = len(shape) == 2 and "quantizer" not in name
+        fmt = rule.format if matrix or rule.format.startswith("float") else "float32"
+        size = stored_bytes(math.prod(shape), rule) if fmt == rule.format else 4 * math.prod(shape)
+        plan.append({"tensor": name, "shape": list(shape), "format": fmt, "bytes": size})
+    total = sum(row["bytes"] for row in plan)
+    if as_json:
+        typer.echo(json.dumps({"recipe": recipe.name, "bytes": total, "tensors": plan}))
+        return
+    table = Table("tensor", "shape", "format", "bytes", title=f"recipe {recipe.name}")
+    for row in plan:
+        shape = "x".join(str(n) for n in row["shape"])
+        table.add_row(row["tensor"], shape, row["format"], f"{row['bytes']:,}")
+    Console().print(table)
+    typer.echo(f"{len(plan)} tensors, about {total / 1e6:.1f} MB; nothing was written")
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("component", "parameters", "bytes", "bits/weight")
+    for name, entry in result["components"].items():
+        bits = f"{entry['bits_per_weight']:.2f}"
+        table.add_row(name, f"{entry['parameters']:,}", f"{entry['bytes']:,}", bits)
+    Console().print(table)
+    typer.echo(f"{result['path']}: {result['bytes'] / 1e6:.1f} MB in {result['seconds']:.1f} s")
