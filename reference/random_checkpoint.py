@@ -23,7 +23,14 @@ from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.errors import ConfigError, OutputError
 from flowvox.files import folder_beside
 from flowvox.reference.safetensors_file import header_bytes
-from flowvox.tensors import CODE_EMBEDDINGS, CODEC, FLOW, TOKEN_EMBEDDINGS, Shape, checkpoint_tensors
+from flowvox.tensors import (
+    CODE_EMBEDDINGS,
+    CODEC,
+    FLOW,
+    TOKEN_EMBEDDINGS,
+    Shape,
+    checkpoint_tensors,
+)
 from flowvox.voices import check_name, to_bfloat16, write_voice_pt
 
 CHUNK = 1 << 21  # values generated at a time
@@ -202,7 +209,11 @@ def _write_tokenizer(path: Path, config: ModelConfig) -> None:
         },
         "vocab": vocabulary,
         "special_tokens": [
-            {"rank": i, "token_str": PUBLISHED_SPECIALS.get(i, f"<SPECIAL_{i}>"), "is_control": True}
+            {
+                "rank": i,
+                "token_str": PUBLISHED_SPECIALS.get(i, f"<SPECIAL_{i}>"),
+                "is_control": True,
+            }
             for i in range(specials)
         ],
         "audio": {

@@ -29,6 +29,8 @@ def acoustic_values(latents: NDArray[np.float32], levels: int) -> NDArray[np.int
     Half to even, in float32 and in this order, as the reference does. Raises BundleError on NaN.
     """
     if not np.isfinite(latents).all():
-        raise BundleError("the flow head produced values that are not finite; make the bundle again")
+        raise BundleError(
+            "the flow head produced values that are not finite; make the bundle again"
+        )
     scaled = (np.clip(latents, -1, 1) + np.float32(1)) / np.float32(2) * np.float32(levels - 1)
     return np.rint(scaled).astype(np.int64) + SPECIAL_CODES

@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.bundle import Bundle
-from flowvox.errors import BundleError, FlowvoxError, PromptError, VoiceError
+from flowvox.errors import BundleError, PromptError, VoiceError
 from flowvox.noise import frame_noise
 from flowvox.prompt import FIXED_TOKENS, check_text
 from flowvox.runtime.audio import Audio
 from flowvox.runtime.codec import CodecStream
 from flowvox.runtime.engine import Engine, Run, StageTimes
+from flowvox.runtime.limits import check_options, frame_budget
 from flowvox.runtime.providers import Device
 from flowvox.runtime.sessions import physical_cores
 from flowvox.runtime.text import split_text
@@ -30,8 +31,6 @@ from flowvox.schedule import Solver, flow_schedule
 
 LONGEST_TEXT = 100_000  # characters; more is a mistake or a book, which is to be fed in chapters
 PIECE_CHARACTERS = 300  # of one run: about 20 s of speech, well within the model's training
-# Guards against runaways: a generous bound on how long a text can take to say.
-SECONDS_PER_CHARACTER, SECONDS_SPARE = 0.25, 4.0
 FIRST_CHUNK, CHUNK = 3, 12  # frames per streamed chunk: the first early, then fewer calls
 DEFAULT_BUNDLE = "tiny-int4"
 
@@ -101,11 +100,15 @@ class TTS:
         """Speak `text`; options as `synthesize`."""
         return self.synthesize(text, voice, **options).audio  # type: ignore[arg-type]
 
-    def stream(self, text: str, voice: str | None = None, **options: float | str | None) -> Iterator[Audio]:
+    def stream(
+        self, text: str, voice: str | None = None, **options: float | str | None
+    ) -> Iterator[Audio]:
         """Audio chunks as soon as they exist; together exactly what `say` returns."""
         chosen = self._options(**options)  # type: ignore[arg-type]
         name, rows = self._voice(voice)
-        for samples, _ in self._chunks(self._pieces(text, rows), rows, chosen, [], (FIRST_CHUNK, CHUNK)):
+        for samples, _ in self._chunks(
+            self._pieces(text, rows), rows, chosen, [], (FIRST_CHUNK, CHUNK)
+        ):
             yield Audio(samples, self.config.codec.sampling_rate)
 
     def synthesize(
@@ -165,16 +168,7 @@ class TTS:
         steps = defaults["steps"] if steps is None else steps
         guidance = defaults["guidance"] if guidance is None else guidance
         solver = defaults["solver"] if solver is None else solver
-        if not 0 <= seed < 1 << 64:
-            raise FlowvoxError(f"seed is {seed}; it should be a whole number from 0 to 2^64 - 1")
-        if not 1 <= steps <= 1000:
-            raise FlowvoxError(f"steps is {steps}; it should be from 1 to 1000 (7 is the default)")
-        if not 0 <= guidance <= 100:
-            raise FlowvoxError(f"guidance is {guidance}; it should be from 0 to 100 (1.2 is usual)")
-        if solver not in {"euler", "midpoint"}:
-            raise FlowvoxError(f"solver is {solver!r}; it should be euler or midpoint")
-        if max_seconds is not None and not 0 < max_seconds <= 3600:
-            raise FlowvoxError(f"max-seconds is {max_seconds}; it should be above 0, at most 3600")
+        check_options(seed, steps, guidance, max_seconds, solver)
         return _Options(seed, solver, steps, guidance, max_seconds)
 
     def _voice(self, voice: str | None) -> tuple[str, NDArray[np.float32]]:
@@ -186,19 +180,14 @@ class TTS:
     def _pieces(self, text: str, voice_rows: NDArray[np.float32]) -> list[list[int]]:
         """Token ids of each run, checked against the context before anything is computed."""
         if len(check_text(text)) > LONGEST_TEXT:
-            raise PromptError(f"the text has {len(text)} characters; at most {LONGEST_TEXT}, split it")
+            raise PromptError(
+                f"the text has {len(text)} characters; at most {LONGEST_TEXT}, split it"
+            )
         pieces = [self._tokenizer.encode(piece) for piece in split_text(text, PIECE_CHARACTERS)]
         room = self.config.backbone.max_positions - len(voice_rows) - FIXED_TOKENS
         if any(len(ids) >= room for ids in pieces):
             raise PromptError(f"the voice and the text do not fit the context of {room} positions")
         return pieces
-
-    def _frame_budget(self, ids: list[int], prompt: int, left: float | None) -> int:
-        characters = len(self._tokenizer.decode(ids))
-        seconds = SECONDS_SPARE + SECONDS_PER_CHARACTER * characters
-        seconds = seconds if left is None else min(seconds, left)
-        frames = max(1, round(seconds * self.config.frame_rate))
-        return min(frames, self.config.backbone.max_positions - prompt)
 
     def _chunks(
         self,
@@ -217,7 +206,8 @@ class TTS:
             if left is not None and left * self.config.frame_rate < 0.5:
                 return
             prompt = self.engine.embed_prompt(ids, rows)
-            budget = self._frame_budget(ids, len(prompt), left)
+            budget = frame_budget(len(self._tokenizer.decode(ids)), left, self.config)
+            budget = min(budget, self.config.backbone.max_positions - len(prompt))
             noise = frame_noise(options.seed + index, budget, self.config.codec.acoustic_dim)
             codec = CodecStream(self.engine.codec_session, self.config)
             waiting: list[NDArray[np.int32]] = []

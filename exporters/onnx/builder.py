@@ -52,7 +52,10 @@ class GraphBuilder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
     ) -> None:
         assert self._data is not None
         self._data.close()
@@ -138,7 +141,9 @@ class GraphBuilder:
             return self.store(name, weights.values)
         half = self.store(f"{name}.half", weights.values)
         # onnxruntime folds the Cast when it loads: half is a storage format here.
-        node = helper.make_node("Cast", [half], [f"{name}.wide"], f"{name}.cast", to=TensorProto.FLOAT)
+        node = helper.make_node(
+            "Cast", [half], [f"{name}.wide"], f"{name}.cast", to=TensorProto.FLOAT
+        )
         self._nodes.append(node)
         return f"{name}.wide"
 

@@ -107,9 +107,7 @@ def export_bundle(
     return manifest
 
 
-def _write_table(
-    table: NDArray[np.float32], folder: Path, name: str, fmt: str
-) -> dict[str, str]:
+def _write_table(table: NDArray[np.float32], folder: Path, name: str, fmt: str) -> dict[str, str]:
     entry = {"format": fmt, "file": f"{name}.npy"}
     if fmt == "int8":
         levels, scales = quantize_rows(table)

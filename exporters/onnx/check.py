@@ -49,7 +49,9 @@ def check_graph(folder: Path, graph: str, recording: Recording, recipe: Recipe) 
             errors[name] = float((result != expected).mean())
         else:
             difference = np.square(result.astype(np.float64) - expected).mean()
-            errors[name] = float(np.sqrt(difference / np.square(expected.astype(np.float64)).mean()))
+            errors[name] = float(
+                np.sqrt(difference / np.square(expected.astype(np.float64)).mean())
+            )
     worst = max(errors.values())
     if not worst <= tolerance:  # NaN fails too
         raise FlowvoxError(
@@ -57,4 +59,3 @@ def check_graph(folder: Path, graph: str, recording: Recording, recipe: Recipe) 
             f"allowed for recipe {recipe.name}); nothing was written, please report this"
         )
     return {"relative_error": errors, "tolerance": tolerance}
-

@@ -81,4 +81,6 @@ def _transposed_conv(g: GraphBuilder, x: str, first: str, stage: CodecStage) -> 
     weight = g.folded_convolution(f"{CODEC}decoder_blocks.{stage.conv_block}.")
     y = g.op("ConvTranspose", padded, weight, strides=[stage.stride])
     head, cut = stage.stride * tail, stage.kernel - stage.stride
-    return g.op("Slice", y, g.constant([head]), g.constant([-cut] if cut else [1 << 62]), g.constant([2]))
+    return g.op(
+        "Slice", y, g.constant([head]), g.constant([-cut] if cut else [1 << 62]), g.constant([2])
+    )

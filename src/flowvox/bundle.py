@@ -84,9 +84,8 @@ class Bundle:
 
         Raises BundleError, in one line that names the file.
         """
-        manifest = _read_manifest(path)
-        config = ModelConfig.from_dict(manifest["model"].get("params"), f"{path}/{MANIFEST}: model")
-        bundle = cls(path, manifest, config)
+        bundle = cls.unchecked(path)
+        manifest, config = bundle.manifest, bundle.config
         damage = next(bundle.damage(hashes=verify), None)
         if damage:
             raise BundleError(damage)
@@ -97,6 +96,13 @@ class Bundle:
                 f"{path}: its graphs are not those of this flowvox; make the bundle again"
             )
         return bundle
+
+    @classmethod
+    def unchecked(cls, path: Path) -> Bundle:
+        """Only the manifest, for `flowvox verify`, which lists all damage by itself."""
+        manifest = _read_manifest(path)
+        where = f"{path}/{MANIFEST}: model"
+        return cls(path, manifest, ModelConfig.from_dict(manifest["model"].get("params"), where))
 
     def damage(self, *, hashes: bool) -> Iterator[str]:
         """A line for each file that is missing, unlisted, outside, or of other size or content."""
@@ -130,7 +136,9 @@ class Bundle:
         plain = not pure.is_absolute() and ".." not in pure.parts and "\\" not in name
         path = self.path / name
         if not plain or not path.resolve().is_relative_to(self.path.resolve()):
-            raise BundleError(f"{self.path}/{MANIFEST}: {name!r} points outside the bundle; refused")
+            raise BundleError(
+                f"{self.path}/{MANIFEST}: {name!r} points outside the bundle; refused"
+            )
         if name not in self.manifest["files"]:
             raise BundleError(f"{self.path}/{MANIFEST}: {name!r} is not in its list of files")
         return path
@@ -153,7 +161,7 @@ class Bundle:
         return rows  # type: ignore[no-any-return]
 
     def table(self, name: str) -> Table:
-        """"token_embeddings" or "code_embeddings"."""
+        """ "token_embeddings" or "code_embeddings"."""
         entry = self.manifest["tables"].get(name)
         scales = entry.get("scales") if isinstance(entry, dict) else None
         rows = {
@@ -201,5 +209,3 @@ def _entry(entry: Any, key: str, path: Path) -> Any:
         return entry[key]
     except (KeyError, TypeError):
         raise BundleError(f"{path}/{MANIFEST}: an entry lacks '{key}'") from None
-
-

@@ -113,9 +113,7 @@ def load_recipe(name: str) -> Recipe:
     try:
         import yaml
     except ImportError:
-        raise MissingPackageError(
-            'recipes need PyYAML; pip install "flowvox[export]"'
-        ) from None
+        raise MissingPackageError('recipes need PyYAML; pip install "flowvox[export]"') from None
     if name in shipped_recipes():
         text = (resources.files("flowvox") / "recipes" / f"{name}.yaml").read_text("utf-8")
     else:

@@ -39,5 +39,7 @@ def _mapped(path: Path) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise BundleError(f"{path}: not a readable array ({error}); make the bundle again") from None
+        raise BundleError(
+            f"{path}: not a readable array ({error}); make the bundle again"
+        ) from None
     return array

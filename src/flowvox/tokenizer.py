@@ -62,7 +62,9 @@ class Tokenizer:
             raise ValueError(f"a vocabulary of {size} with {n_specials} specials is impossible")
         entries = document["vocab"][: size - n_specials]
         if len(entries) < size - n_specials:
-            raise ValueError(f"only {len(entries)} of {size - n_specials} tokens; download it again")
+            raise ValueError(
+                f"only {len(entries)} of {size - n_specials} tokens; download it again"
+            )
         ranks: dict[bytes, int] = {}
         for rank, entry in enumerate(entries):
             if entry["rank"] != rank:

@@ -167,8 +167,13 @@ def _pickle(shape: tuple[int, ...]) -> bytes:
 
     rows, dim = shape
     persistent = (
-        b"(" + text("storage") + b"ctorch\nBFloat16Storage\n" + text("0") + text("cpu")
-        + integer(math.prod(shape)) + b"tQ"
+        b"("
+        + text("storage")
+        + b"ctorch\nBFloat16Storage\n"
+        + text("0")
+        + text("cpu")
+        + integer(math.prod(shape))
+        + b"tQ"
     )
     sizes = integer(rows) + integer(dim) + b"\x86" + integer(dim) + integer(1) + b"\x86"
     tail = b"\x89ccollections\nOrderedDict\n)RtR."

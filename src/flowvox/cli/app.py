@@ -16,8 +16,13 @@ import click
 import typer
 
 from flowvox import __version__
+from flowvox.cli.doctor import doctor
+from flowvox.cli.info import info
 from flowvox.cli.quantize import quantize
 from flowvox.cli.random_checkpoint import random_checkpoint
+from flowvox.cli.say import say
+from flowvox.cli.verify import verify
+from flowvox.cli.voices import voices
 from flowvox.errors import FlowvoxError
 
 EXIT_NO, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -48,8 +53,8 @@ def _root(
     """Flow-matching speech models on small machines."""
 
 
-app.command()(quantize)
-app.command()(random_checkpoint)
+for verb in (say, quantize, voices, random_checkpoint, verify, info, doctor):
+    app.command()(verb)
 
 
 def main(arguments: list[str] | None = None) -> None:

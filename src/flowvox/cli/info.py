@@ -1,0 +1,71 @@
+"""`flowvox info`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from flowvox.reference.checkpoint import Checkpoint
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="Bundle or checkpoint.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """What is in a bundle or checkpoint."""
+    from flowvox.artifact import open_artifact
+    from flowvox.bundle import Bundle
+
+    artifact = open_artifact(path)
+    facts = _of_bundle(artifact) if isinstance(artifact, Bundle) else _of_checkpoint(artifact)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    components = facts.pop("components")
+    for key, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{key:<12} {shown}")
+    for name, entry in components.items():
+        bits = f", {entry['bits_per_weight']:.2f} bits/weight" if "bits_per_weight" in entry else ""
+        typer.echo(f"  {name:<16} {entry['parameters']:>13,} parameters{bits}")
+
+
+def _of_bundle(bundle: Any) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "kind": "bundle",
+        "path": str(bundle.path),
+        "recipe": manifest["recipe"]["name"],
+        "bytes": bundle.bytes,
+        "license": manifest["license"],
+        "voices": bundle.voices,
+        "steps": manifest["sampling"]["steps"],
+        "guidance": manifest["sampling"]["guidance"],
+        "source": manifest["model"]["source_sha256"],
+        "components": manifest["components"],
+    }
+
+
+def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    from flowvox.tensors import component_of
+
+    components: dict[str, dict[str, int]] = {}
+    for name, shape in checkpoint.shapes.items():
+        component = component_of(name) or "text head (unused)"
+        entry = components.setdefault(component, {"parameters": 0})
+        entry["parameters"] += math.prod(shape)
+    return {
+        "kind": "checkpoint",
+        "path": str(checkpoint.path),
+        "tensors": len(checkpoint.shapes),
+        "parameters": sum(entry["parameters"] for entry in components.values()),
+        "encoder": checkpoint.has_encoder,
+        "license": checkpoint.licence,
+        "voices": list(checkpoint.voices()),
+        "components": components,
+    }
