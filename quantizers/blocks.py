@@ -1,7 +1,7 @@
 """Symmetric integer blocks: weights w ~ s * q with q in [-2^(b-1), 2^(b-1) - 1] and a float16 s.
 
-Two ways to find s per block. "round": the largest weight maps to the end of the range. "search": the
-s of least squared error among a grid of candidates, each refined by the closed-form optimum
+Two ways to find s per block. "round": the largest weight maps to the end of the range. "search":
+the s of least squared error among a grid of candidates, each refined by the closed-form optimum
 s = <w, q> / <q, q> for its own rounding q.
 """
 
@@ -111,4 +111,4 @@ def _pack(levels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Two 4-bit levels a byte, the first in the low nibble; 8-bit levels as they are."""
     if bits == 8:
         return levels
-    return levels[:, 0::2] | (levels[:, 1::2] << 4)
+    return (levels[:, 0::2] | (levels[:, 1::2] << 4)).astype(np.uint8)

@@ -44,12 +44,12 @@ class Backbone(nn.Module):
 
     def embed_tokens(self, ids: Tensor) -> Tensor:
         """Token ids [...] -> rows [..., dim]."""
-        return self.mm_audio_embeddings.tok_embeddings(ids)  # type: ignore[no-any-return]
+        return self.mm_audio_embeddings.tok_embeddings(ids)
 
     def embed_values(self, values: Tensor) -> Tensor:
         """Codebook values *with* the +2 offset, [..., 37] -> sum of their rows [..., dim]."""
         table = self.mm_audio_embeddings.audio_codebook_embeddings.embeddings
-        return table(values + self.code_offsets).sum(dim=-2)  # type: ignore[no-any-return]
+        return table(values + self.code_offsets).sum(dim=-2)
 
     def new_cache(self, max_positions: int, batch: int = 1) -> list[KVCache]:
         """An empty KV cache for each layer."""
@@ -66,4 +66,4 @@ class Backbone(nn.Module):
         x = embeddings
         for i, layer in enumerate(self.layers):
             x = layer(x, rope, cache[i] if cache else None)
-        return self.norm(x)  # type: ignore[no-any-return]
+        return self.norm(x)

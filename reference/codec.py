@@ -102,7 +102,7 @@ class Codec(nn.Module):
         x = latents
         for block in self.decoder_blocks:
             x = block(x)
-        return self.output_proj(x).transpose(1, 2).flatten(1)  # type: ignore[no-any-return]
+        return self.output_proj(x).transpose(1, 2).flatten(1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes [B, T, 37] without the +2 offset -> samples [B, T * frame_samples], not clipped."""

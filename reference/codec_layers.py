@@ -58,7 +58,7 @@ class CodecAttention(nn.Module):
         q, k, v = self.q_norm(self.wq(x)), self.k_norm(self.wk(x)), self.wv(x)
         q, k, v = (y.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for y in (q, k, v))
         context = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.wo(context.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.wo(context.transpose(1, 2).flatten(2))
 
 
 class CodecLayer(nn.Module):
@@ -75,7 +75,7 @@ class CodecLayer(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         x = x + self.attention_scale * self.attention(self.attention_norm(x), bias)
-        return x + self.ffn_scale * self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+        return x + self.ffn_scale * self.feed_forward(self.ffn_norm(x))
 
 
 class CodecTransformer(nn.Module):
@@ -115,7 +115,7 @@ class CausalConv1d(nn.Module):
             x = F.pad(F.pad(x, (0, left + 1 - length)), (left, 0), mode="reflect")
         else:
             x = F.pad(x, (left, right), mode=self.mode)
-        return self.conv(x)[..., :steps]  # type: ignore[no-any-return]
+        return self.conv(x)[..., :steps]
 
 
 class CausalConvTranspose1d(nn.Module):
@@ -128,4 +128,4 @@ class CausalConvTranspose1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T] -> [B, out, stride * T]."""
-        return self.conv(x)[..., : self.stride * x.shape[-1]]  # type: ignore[no-any-return]
+        return self.conv(x)[..., : self.stride * x.shape[-1]]

@@ -57,7 +57,7 @@ class FlowHead(nn.Module):
         y = torch.stack(tokens, dim=1)
         for layer in self.layers:
             y = layer(y)
-        return self.acoustic_codebook_output(self.norm(y[:, 0]))  # type: ignore[no-any-return]
+        return self.acoustic_codebook_output(self.norm(y[:, 0]))
 
     def guided_velocity(self, x: Tensor, time: float, hidden: Tensor, guidance: float) -> Tensor:
         """guidance * v(hidden) + (1 - guidance) * v(0); the zeros enter before llm_projection."""

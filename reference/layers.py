@@ -94,7 +94,7 @@ class Attention(nn.Module):
         context = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=rope is not None and past == 0, enable_gqa=True
         )
-        return self.wo(context.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+        return self.wo(context.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -107,7 +107,7 @@ class FeedForward(nn.Module):
         self.w3 = nn.Linear(dim, hidden_dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))  # type: ignore[no-any-return]
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
 
 class TransformerLayer(nn.Module):
@@ -124,4 +124,4 @@ class TransformerLayer(nn.Module):
         self, x: Tensor, rope: Tensor | None = None, cache: KVCache | None = None
     ) -> Tensor:
         x = x + self.attention(self.attention_norm(x), rope, cache)
-        return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+        return x + self.feed_forward(self.ffn_norm(x))

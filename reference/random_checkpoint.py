@@ -54,7 +54,7 @@ def load_shape(shape: str) -> dict[str, Any]:
             text = (resources.files("flowvox") / "shapes" / f"{shape}.json").read_text("utf-8")
         else:
             text = Path(shape).read_text(encoding="utf-8")
-        return json.loads(text)  # type: ignore[no-any-return]
+        return json.loads(text)
     except OSError:
         raise ConfigError(
             f"{shape}: no such shape; use tiny, 4b or a file like params.json"
@@ -114,8 +114,8 @@ def tensor_chunks(
 ) -> Iterator[NDArray[np.float32]]:
     """The values of one tensor in order, in flat chunks; each tensor has its own stream.
 
-    A Gaussian needs 8 ns a value; long tensors repeat one chunk, shifted and negated at random, which
-    writes 4B in minutes and changes neither size, speed nor numerical behaviour.
+    A Gaussian needs 8 ns a value; long tensors repeat one chunk, shifted and negated at random,
+    which writes 4B in minutes and changes neither size, speed nor numerical behaviour.
     """
     key = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     rng = np.random.Generator(np.random.Philox(int.from_bytes(key[:8], "little")))

@@ -1,6 +1,6 @@
 """A strict safetensors reader over mmap: one tensor at a time, bf16 included, without torch.
 
-Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, then the tensors' bytes.
+Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, then the bytes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class CodecStream:
         self._session = session
         self._names = ["samples", *(s.name for s in decoder_state_specs(config.codec, "next"))]
         self._state = {
-            spec.name: np.zeros(spec.shape, dtype=np.float32)
+            spec.name: np.zeros([int(axis) for axis in spec.shape], dtype=np.float32)
             for spec in decoder_state_specs(config.codec, "state")
         }
         self._position = 0
@@ -36,7 +36,7 @@ class CodecStream:
         samples, *state = self._session.run(self._names, feeds)
         self._state = dict(zip(self._state, state, strict=True))
         self._position += len(codes)
-        return samples[0]  # type: ignore[no-any-return]
+        return samples[0]
 
 
 def decode_whole(

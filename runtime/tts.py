@@ -105,7 +105,7 @@ class TTS:
     ) -> Iterator[Audio]:
         """Audio chunks as soon as they exist; together exactly what `say` returns."""
         chosen = self._options(**options)  # type: ignore[arg-type]
-        name, rows = self._voice(voice)
+        _, rows = self._voice(voice)
         for samples, _ in self._chunks(
             self._pieces(text, rows), rows, chosen, [], (FIRST_CHUNK, CHUNK)
         ):

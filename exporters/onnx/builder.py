@@ -1,7 +1,7 @@
 """A small graph builder over onnx.helper: nodes by call, weights streamed to external data.
 
-A weight is written to `<graph>.onnx.data` the moment it is placed and then forgotten, so memory holds
-one tensor at a time whatever the size of the model.
+A weight is written to `<graph>.onnx.data` the moment it is placed and then forgotten, so memory
+holds one tensor at a time whatever the size of the model.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class GraphBuilder:
 
     def _blocks(self, x: str, name: str, weights: BlockWeights) -> str:
         packed = self.store(f"{name}.q{weights.bits}", weights.packed)
-        scales = self._place_float(f"{name}.scales", FloatWeights(weights.scales.reshape(-1)))
+        scales = self._place_float(f"{name}.scales", FloatWeights(weights.scales))
         return self.op(
             "MatMulNBits",
             x,

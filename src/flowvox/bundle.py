@@ -158,7 +158,7 @@ class Bundle:
             raise BundleError(f"{path}: not a readable array ({error})") from None
         if rows.ndim != 2 or rows.shape[1] != self.config.backbone.dim:
             raise BundleError(f"{path}: has shape {list(rows.shape)}; make the bundle again")
-        return rows  # type: ignore[no-any-return]
+        return rows
 
     def table(self, name: str) -> Table:
         """ "token_embeddings" or "code_embeddings"."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ def flow_schedule(solver: Solver, steps: int, guidance: float) -> NDArray[np.flo
     """
     grid = np.linspace(0.0, 1.0, steps + 1)
     rows = []
-    for start, end in zip(grid, grid[1:], strict=False):
+    for start, end in itertools.pairwise(grid):
         width = end - start
         if solver == "euler":
             rows.append((start, guidance, 0.0, width, 0.0))

@@ -109,7 +109,7 @@ def _interpret(data: bytes) -> Any:
     """Run the pickle symbolically: globals, storages and calls become dictionaries."""
     mark = object()
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
     for opcode, argument, _ in pickletools.genops(data):
         name = opcode.name
         if name == "GLOBAL":

@@ -16,7 +16,7 @@ def quantize(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
     recipe: Annotated[str, typer.Option("-r", "--recipe", help="Shipped name or YAML file.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Bundle to write.")] = None,
-    format: Annotated[Literal["onnx"], typer.Option("-f", "--format", help="Artifact.")] = "onnx",
+    kind: Annotated[Literal["onnx"], typer.Option("-f", "--format", help="Artifact.")] = "onnx",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
