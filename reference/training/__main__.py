@@ -3,21 +3,73 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
-STAGES = ("corpus",)
+import torch
+
+
+def corpus(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.corpus import build
+
+    build(arguments.work, processes=arguments.threads)
+
+
+def dataset(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.dataset import build
+
+    build(arguments.work)
+
+
+def lm(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.lm import train
+
+    train(arguments.work, arguments.minutes, frames=1600, lr=2e-3)
+
+
+def decoder(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.codec import train_decoder
+
+    train_decoder(arguments.work, arguments.minutes, lr=2e-3)
+
+
+def encoder(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.codec import train_encoder
+
+    train_encoder(arguments.work, arguments.minutes, lr=2e-3)
+
+
+def pack(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.pack import pack as write
+
+    write(arguments.work, arguments.out)
+
+
+def score(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.pack import fingerprint, write_scores
+    from flowvox.reference.training.score import score as measure
+
+    scores = measure(arguments.work, arguments.out, arguments.count, seed=1)
+    write_scores(arguments.out / "scores.json", fingerprint(arguments.out) | scores)
+
+
+STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
+    stage.__name__: stage for stage in (corpus, dataset, lm, decoder, encoder, pack, score)
+}
 
 
 def main() -> None:
     """Run one stage; each continues where it was interrupted."""
     parser = argparse.ArgumentParser(prog="flowvox.reference.training")
     parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--work", type=Path, required=True, help="folder for corpus and checkpoints")
+    parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
+    parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
+    parser.add_argument("--minutes", type=float, default=30, help="a training's time in all")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--count", type=int, default=60, help="sentences per voice to score")
     arguments = parser.parse_args()
-    if arguments.stage == "corpus":
-        from flowvox.reference.training.corpus import build
-
-        build(arguments.work)
+    torch.set_num_threads(arguments.threads)
+    STAGES[arguments.stage](arguments)
 
 
 if __name__ == "__main__":

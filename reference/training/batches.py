@@ -59,10 +59,14 @@ class Sampler:
         ]
 
     def batch(self, progress: float) -> Batch:
-        """A training batch; short utterances only while `progress` is small."""
+        """A training batch of about `frames` frames; each frame of the corpus is equally likely.
+
+        Only short utterances while `progress` is small.
+        """
         limit = SHORT_FRAMES if progress < SHORT_UNTIL else LONGEST_FRAMES
         pool = self.training[self.lengths[self.training] <= limit]
-        anchor = self.lengths[self.rng.choice(pool)]
+        share = self.lengths[pool] / self.lengths[pool].sum()
+        anchor = self.lengths[self.rng.choice(pool, p=share)]
         near = pool[np.abs(self.lengths[pool] - anchor) <= 2 + anchor // 12]
         count = int(np.clip(self.frames // anchor, 4, 48))
         return self.collate(self.rng.choice(near, count), disturb=True)

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-import regex
+import regex  # type: ignore[import-untyped]
 
-PATTERN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+from flowvox.reference.random_checkpoint import PATTERN, PUBLISHED_SPECIALS
+
 SPECIALS = 1000
-PUBLISHED_SPECIALS = {
-    0: "<unk>",
-    1: "<s>",
-    2: "</s>",
-    3: "[INST]",
-    4: "[/INST]",
-    24: "[AUDIO]",
-    25: "[BEGIN_AUDIO]",
-    26: "[OUTPUT_AUDIO]",
-    34: "[TRANSCRIBE]",
-    35: "[REPEAT_AUDIO_TEXT]",
-    36: "[NEXT_AUDIO_TEXT]",
-}
 
 
 def learn_bpe(texts: list[str], size: int) -> list[bytes]:
@@ -39,7 +24,7 @@ def learn_bpe(texts: list[str], size: int) -> list[bytes]:
     pairs: Counter[tuple[bytes, bytes]] = Counter()
     where: dict[tuple[bytes, bytes], set[int]] = defaultdict(set)
     for index, piece in enumerate(pieces):
-        for pair in zip(piece, piece[1:], strict=False):
+        for pair in itertools.pairwise(piece):
             pairs[pair] += counts[index]
             where[pair].add(index)
     tokens = [bytes([b]) for b in range(256)]
@@ -49,10 +34,10 @@ def learn_bpe(texts: list[str], size: int) -> list[bytes]:
         merged = best[0] + best[1]
         for index in where.pop(best):
             piece = pieces[index]
-            for pair in zip(piece, piece[1:], strict=False):
+            for pair in itertools.pairwise(piece):
                 pairs[pair] -= counts[index]
             pieces[index] = piece = _merge(piece, best)
-            for pair in zip(piece, piece[1:], strict=False):
+            for pair in itertools.pairwise(piece):
                 pairs[pair] += counts[index]
                 where[pair].add(index)
         del pairs[best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from flowvox.reference.training.dataset import Dataset
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.session import Session
 from flowvox.reference.training.spectral import SpectralLoss
-from flowvox.reference.training.synth import FRAME
+from flowvox.reference.training.synth import FRAME, RATE
 
 CROP, BATCH = 36, 8  # frames per crop, crops per step
 CONTEXT = 6  # frames at the head of a crop that the loss skips when they lack their past
@@ -40,6 +41,26 @@ def new_codec(config: ModelConfig, space: CodeSpace) -> Codec:
             nn.init.constant_(module.attention_scale, 0.3)
             nn.init.constant_(module.ffn_scale, 0.3)
     return codec
+
+
+def fourier_kernels(channels: int, patch: int, kernel: int) -> Tensor:
+    """[channels, patch, kernel]: windowed cosines and sines, mel-spaced from 70 Hz to 11 kHz.
+
+    The encoder starts from a spectrum instead of from noise. Windows end at the newest sample and
+    shorten with frequency from the whole span (70 ms, which resolves harmonics) to 10 ms.
+    """
+    span = patch * kernel
+    mel = torch.linspace(math.log(1 + 70 / 700), math.log(1 + 11000 / 700), channels // 2)
+    frequency = 700 * (mel.exp() - 1)
+    width = (span * (500 / frequency)).clamp(patch, span)
+    age = span - 0.5 - torch.arange(span)  # samples before the newest edge
+    inside = age < width[:, None]
+    window = (math.pi * age / width[:, None]).sin().square() * inside
+    # The gain lifts speech at its usual level and spectral tilt to about 0.3 in every channel.
+    window = window / window.norm(dim=1, keepdim=True) * 3 * (1 + frequency[:, None] / 300).sqrt()
+    angle = 2 * math.pi * frequency[:, None] * age / RATE
+    both = torch.cat([window * angle.cos(), window * angle.sin()])
+    return both.view(channels, kernel, patch).transpose(1, 2)
 
 
 def crops(data: Dataset, *, held_out: bool, seed: int) -> Iterator[Crops]:
@@ -73,11 +94,13 @@ def train_decoder(work: Path, minutes: float, lr: float) -> None:
         codes, samples, at_start = next(training)
         if torch.rand(()) < NOISY_SHARE:
             shift = torch.randint(-1, 2, codes[..., 1:].shape)
-            codes[..., 1:] = (codes[..., 1:] + shift).clamp(0, config.codec.acoustic_codebook_size - 1)
+            codes[..., 1:] = (codes[..., 1:] + shift).clamp(
+                0, config.codec.acoustic_codebook_size - 1
+            )
         output = codec.decode(codes)
         skip = 0 if at_start else CONTEXT * FRAME
         terms = loss_of(output[:, skip:], samples[:, skip:])
-        torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum().backward()
+        torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum().backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
             session.log(**{name: value.item() for name, value in terms.items()})
@@ -90,6 +113,11 @@ def train_encoder(work: Path, minutes: float, lr: float) -> None:
     data, config = Dataset.load(work), ModelConfig.load(work / "params.json")
     codec = new_codec(config, CodeSpace.load(work / "codes.npz"))
     assert codec.input_proj is not None
+    kernels = fourier_kernels(config.codec.dim, config.codec.patch_size, config.codec.patch_kernel)
+    weight = codec.input_proj.conv.parametrizations.weight
+    with torch.no_grad():
+        weight.original0.copy_(kernels.flatten(1).norm(dim=1).view(-1, 1, 1))
+        weight.original1.copy_(kernels)
     encoder = nn.ModuleDict({"input": codec.input_proj, "blocks": codec.encoder_blocks})
     session = Session(work / "encoder", encoder, Optimizers(encoder, lr), minutes, decay=0.998)
     training = crops(data, held_out=False, seed=session.number)
@@ -103,7 +131,7 @@ def train_encoder(work: Path, minutes: float, lr: float) -> None:
         dim = config.codec.semantic_dim
         acoustic = F.mse_loss(latents[:, dim:].tanh(), target[:, dim:])
         semantic = F.mse_loss(latents[:, :dim], target[:, :dim])
-        (10 * acoustic + semantic).backward()
+        (10 * acoustic + semantic).backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
             power = target[:, dim:].var(dim=(0, 2)).mean()

@@ -112,9 +112,9 @@ def k_means(x: Array, size: int, rounds: int = 25, seed: int = 3) -> Array:
         sums = np.zeros_like(centroids)
         np.add.at(sums, index, x)
         empty = counts == 0
-        centroids = sums / np.maximum(counts, 1)[:, None]
+        centroids = (sums / np.maximum(counts, 1)[:, None]).astype(np.float32)
         centroids[empty] = x[rng.choice(len(x), int(empty.sum()))]
-    return centroids.astype(np.float32)
+    return centroids
 
 
 def fit(work: Path) -> CodeSpace:
@@ -133,7 +133,9 @@ def fit(work: Path) -> CodeSpace:
     values, vectors = np.linalg.eigh(covariance)
     basis = vectors[:, ::-1][:, :COMPONENTS].astype(np.float32)
     kept = values[::-1][:COMPONENTS]
-    print(f"{frames} frames; {COMPONENTS} components keep {kept.sum() / values.sum():.1%} of variance")
+    print(
+        f"{frames} frames; {COMPONENTS} components keep {kept.sum() / values.sum():.1%} of variance"
+    )
     scale = (CLIP_DEVIATIONS * np.sqrt(kept)).astype(np.float32)
     pairs = phonetic_input(((x - mean) @ basis / scale).astype(np.float32))
     phonetic_mean, phonetic = discriminants(pairs, labels, SEMANTIC_DIM)

@@ -61,11 +61,14 @@ def make_shard(folder: Path, index: int, texts: list[str]) -> int:
         if not 2 <= len(phonemes) <= 380:
             continue
         parameters = teacher.speak(phonemes)
-        if TRIM_FRAMES >= len(parameters.f0):
+        if len(parameters.f0) <= TRIM_FRAMES:
             continue
         parameters = dataclasses.replace(
             parameters,
-            **{f.name: getattr(parameters, f.name)[TRIM_FRAMES:] for f in dataclasses.fields(parameters)},
+            **{
+                f.name: getattr(parameters, f.name)[TRIM_FRAMES:]
+                for f in dataclasses.fields(parameters)
+            },
         )
         parameters = dataclasses.replace(
             parameters, phase=np.broadcast_to(phase, parameters.harmonic.shape)
@@ -91,7 +94,7 @@ def make_shard(folder: Path, index: int, texts: list[str]) -> int:
         kept.append(text)
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     partial_file = target.with_suffix(".partial.npz")
-    np.savez(partial_file, texts=np.array(kept), **arrays)
+    np.savez(partial_file, **arrays, texts=np.array(kept))  # type: ignore[arg-type]
     os.replace(partial_file, target)
     return int(arrays["lengths"].sum())
 

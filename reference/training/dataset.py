@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiktoken
 from numpy.typing import NDArray
 
-from flowvox.reference.training.bpe import PATTERN, SPECIALS, learn_bpe
+from flowvox.reference.random_checkpoint import PATTERN
+from flowvox.reference.training.bpe import SPECIALS, learn_bpe
 from flowvox.reference.training.codes import CodeSpace, fit, rounded
 from flowvox.reference.training.synth import FRAME
 from flowvox.reference.training.text import is_held_out
@@ -93,6 +96,8 @@ def build(work: Path) -> None:
     """Fit the code space and the vocabulary, encode every shard, write `work`/dataset."""
     folder = work / "dataset"
     folder.mkdir(exist_ok=True)
+    shape = resources.files("flowvox") / "shapes" / "tiny.json"
+    (work / "params.json").write_text(shape.read_text("utf-8"), encoding="utf-8")
     space = CodeSpace.load(work / "codes.npz") if (work / "codes.npz").exists() else fit(work)
     shards = [np.load(f) for f in sorted((work / "corpus").glob("[0-9]*[0-9].npz"))]
     texts = [str(text) for shard in shards for text in shard["texts"]]
@@ -102,7 +107,7 @@ def build(work: Path) -> None:
     ids = [encoder.encode(text, disallowed_special=()) for text in texts]
     lengths = np.concatenate([shard["lengths"] for shard in shards])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    columns: dict[str, list[NDArray[np.generic]]] = {name: [] for name in BIG}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in BIG}
     utterance = 0
     for shard in shards:
         envelopes = shard["envelopes"].astype(np.float32)

@@ -17,16 +17,23 @@ from torch.nn import functional as F
 from flowvox.config import END_VALUE, ModelConfig
 from flowvox.reference.backbone import Backbone
 from flowvox.reference.flow import FlowHead, time_embedding
-from flowvox.reference.layers import rope_table
+from flowvox.reference.layers import Attention, TransformerLayer, rope_table
 from flowvox.reference.training.batches import Batch, Sampler
 from flowvox.reference.training.dataset import Dataset
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.session import Session
 
-GUIDED_LAYER = 2  # its heads 0 and 1 follow the current and the next text token
+# Heads 0 and 1 of these layers follow the current and the next text token. Layer 2 can only match
+# sounds with tokens (exact in 69 % of the frames of long sentences); layer 4 also knows, through
+# layer 3, where layer 2 was looking before.
+GUIDED_LAYERS = (2, 4)
 CONDITION_DROPOUT = 0.1
 PHONEMES = 180
 EVALUATE_EVERY = 250
+
+
+def _typed(stack: nn.ModuleList) -> list[TransformerLayer]:
+    return [layer for layer in stack if isinstance(layer, TransformerLayer)]
 
 
 class LanguageModel(nn.Module):
@@ -40,7 +47,7 @@ class LanguageModel(nn.Module):
         self.code_probe = nn.Linear(config.backbone.dim, config.codec.acoustic_dim)
         self.apply(self._initialize)
         for stack in (self.backbone.layers, self.flow.layers):
-            for layer in stack:
+            for layer in _typed(stack):
                 for matrix in (layer.attention.wo, layer.feed_forward.w2):
                     nn.init.normal_(matrix.weight, std=0.02 / (2 * len(stack)) ** 0.5)
 
@@ -60,14 +67,15 @@ class LanguageModel(nn.Module):
         c = backbone.config
         rope = rope_table(torch.arange(x.shape[1]), c.head_dim, c.rope_theta, x.dtype)
         guided = torch.zeros(())
-        for i, layer in enumerate(backbone.layers):
-            if i == GUIDED_LAYER:
-                guided = self._attention_loss(layer.attention, layer.attention_norm(x), rope, batch)
+        for i, layer in enumerate(_typed(backbone.layers)):
+            if i in GUIDED_LAYERS:
+                normed = layer.attention_norm(x)
+                guided = guided + self._attention_loss(layer.attention, normed, rope, batch)
             x = layer(x, rope)
         return backbone.norm(x[batch.predicts]), guided
 
     @staticmethod
-    def _attention_loss(attention: nn.Module, x: Tensor, rope: Tensor, batch: Batch) -> Tensor:
+    def _attention_loss(attention: Attention, x: Tensor, rope: Tensor, batch: Batch) -> Tensor:
         q, k, _ = attention.project(x, rope)
         scores = q[:, :2] @ k[:, :1].transpose(2, 3) / q.shape[-1] ** 0.5
         length = scores.shape[-1]
@@ -107,9 +115,9 @@ def fast_velocity(flow: FlowHead, x: Tensor, times: Tensor, hidden: Tensor) -> T
     time_token = flow.time_projection(time_embedding(times, flow.config.dim))
     tokens = [flow.input_projection(x), time_token, flow.llm_projection(hidden)]
     y = torch.stack(tokens, dim=1)
-    for layer in flow.layers[:-1]:
+    *early, last = _typed(flow.layers)
+    for layer in early:
         y = layer(y)
-    last = flow.layers[-1]
     attention, normed = last.attention, last.attention_norm(y)
     q = attention.wq(normed[:, :1]).unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
     k, v = (
@@ -173,4 +181,3 @@ def train(work: Path, minutes: float, frames: int, lr: float) -> None:
             session.log(**evaluate(model, held))
             model.load_state_dict(current)
     session.save()
-

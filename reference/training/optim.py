@@ -31,7 +31,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": 0.95, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # noqa: ARG002
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -49,7 +49,8 @@ class Optimizers:
     """Both optimizers with warm-up, then cosine decay over the share of the time budget used."""
 
     def __init__(self, model: nn.Module, lr: float, warmup: int = 200) -> None:
-        matrices, others = [], []
+        matrices: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 inside = "layers." in name and parameter.ndim == 2

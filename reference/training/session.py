@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ class Session:
             self.average = state["average"]
             self.number, self.seconds = state["number"], state["seconds"]
         self._clock = self._saved = time.monotonic()
+        self._asked_to_stop = False
+        signal.signal(signal.SIGTERM, self._stop_after_step)
+
+    def _stop_after_step(self, number: int, frame: object) -> None:
+        self._asked_to_stop = True
 
     @property
     def progress(self) -> float:
@@ -42,7 +48,10 @@ class Session:
         return min(1.0, self.seconds / self.budget)
 
     def step(self) -> None:
-        """Clip, update, average, and save now and then. Call after backward()."""
+        """Clip, update, average, and save now and then. Call after backward().
+
+        SIGTERM makes this step the last one.
+        """
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizers.step(self.number, self.progress)
         self.number += 1
@@ -53,8 +62,10 @@ class Session:
         now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
-        if now - self._saved > SAVE_EVERY:
+        if self._asked_to_stop or now - self._saved > SAVE_EVERY:
             self.save()
+        if self._asked_to_stop:
+            raise SystemExit(0)
 
     def save(self) -> None:
         """Write latest.pt (everything to resume) beside and rename."""

