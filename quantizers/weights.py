@@ -27,6 +27,10 @@ class FloatWeights:
             raise RecipeError("a weight is too large for float16; store this tensor as float32")
         return cls(values.astype(np.float16))
 
+    def transposed(self) -> FloatWeights:
+        """[out, in] -> [in, out], as MatMul wants it."""
+        return FloatWeights(np.ascontiguousarray(self.values.T))
+
     def dequantized(self) -> NDArray[np.float32]:
         """float32 values as the graph computes with them."""
         return self.values.astype(np.float32)

@@ -40,7 +40,9 @@ class FlowHead(nn.Module):
         self.llm_projection = nn.Linear(c.input_dim, c.dim, bias=False)
         self.layers = nn.ModuleList(TransformerLayer(c) for _ in range(c.n_layers))
         self.norm = RMSNorm(c.dim, c.norm_eps)
-        self.semantic_codebook_output = nn.Linear(c.dim, config.semantic_rows_padded, bias=False)
+        self.semantic_codebook_output = nn.Linear(
+            c.input_dim, config.semantic_rows_padded, bias=False
+        )
         self.acoustic_codebook_output = nn.Linear(c.dim, n, bias=False)
 
     def semantic_logits(self, hidden: Tensor) -> Tensor:

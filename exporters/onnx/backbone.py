@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from flowvox.config import ModelConfig
+from flowvox.errors import ConfigError
 from flowvox.exporters.onnx.builder import MICROSOFT, GraphBuilder
 from flowvox.exporters.onnx.layers import add_and_norm, rms_norm, swiglu
 
+HEAD_MULTIPLE = 16
+
 
 def build_backbone(g: GraphBuilder, config: ModelConfig) -> None:
-    """Add every node of `flowvox.graphs.backbone_graph` (format B.3)."""
+    """Add every node of `flowvox.graphs.backbone_graph` (format B.3). Raises ConfigError."""
     c = config.backbone
+    if c.head_dim % HEAD_MULTIPLE:
+        raise ConfigError(
+            f"head_dim is {c.head_dim}, but onnxruntime's attention needs a multiple of {HEAD_MULTIPLE}"
+        )
     x = "embeddings"
     normed = rms_norm(g, x, "layers.0.attention_norm.weight", c.norm_eps)
     for i in range(c.n_layers):

@@ -151,8 +151,7 @@ class GraphBuilder:
         """x @ W^T for the checkpoint's [out, in] matrix `name`, in the format the recipe says."""
         weights = self.weights.matrix(name)
         if isinstance(weights, FloatWeights):
-            transposed = FloatWeights(np.ascontiguousarray(weights.values.T))
-            return self.op("MatMul", x, self._place_float(name, transposed))
+            return self.op("MatMul", x, self._place_float(name, weights.transposed()))
         if isinstance(weights, Nf4Weights):
             return self._nf4(x, name, weights)
         return self._blocks(x, name, weights)

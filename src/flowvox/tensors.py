@@ -61,7 +61,8 @@ def flow_tensors(config: ModelConfig) -> dict[str, Shape]:
     }
     tensors.update(_layers(FLOW, flow))
     tensors[f"{FLOW}norm.weight"] = (flow.dim,)
-    tensors[f"{FLOW}semantic_codebook_output.weight"] = (config.semantic_rows_padded, flow.dim)
+    heads = (config.semantic_rows_padded, flow.input_dim)
+    tensors[f"{FLOW}semantic_codebook_output.weight"] = heads
     tensors[f"{FLOW}acoustic_codebook_output.weight"] = (n, flow.dim)
     return tensors
 

@@ -78,7 +78,8 @@ class Tokenizer:
         if any(ranks.get(bytes([value])) != value for value in range(256)):
             raise ValueError("the first 256 tokens should be the single bytes")
         specials = [f"<SPECIAL_{i}>" for i in range(n_specials)]
-        for entry in document["special_tokens"][:n_specials]:
+        # Files older than v7 do not list their control tokens.
+        for entry in document.get("special_tokens", [])[:n_specials]:
             if not 0 <= entry["rank"] < n_specials or not isinstance(entry["token_str"], str):
                 raise ValueError(f"special token {entry['rank']} is out of range")
             specials[entry["rank"]] = entry["token_str"]
