@@ -130,6 +130,7 @@ def fast_velocity(flow: FlowHead, x: Tensor, times: Tensor, hidden: Tensor) -> T
     return flow.acoustic_codebook_output(flow.norm(z))  # type: ignore[no-any-return]
 
 
+MATRIX_LR = 5e-3  # Muon's
 WEIGHTS = {"semantic": 0.5, "flow": 1.0, "attention": 0.2, "phoneme": 0.3, "probe": 3.0}
 
 
@@ -165,13 +166,13 @@ def train(work: Path, minutes: float, frames: int, lr: float) -> None:
     config = ModelConfig.load(work / "params.json")
     data = Dataset.load(work)
     model = LanguageModel(config)
-    session = Session(work / "lm", model, Optimizers(model, lr), minutes, decay=0.998)
+    session = Session(work / "lm", model, Optimizers(model, lr, MATRIX_LR), minutes, decay=0.998)
     sampler = Sampler(data, config, frames, seed=session.number)
     held = sampler.held_out_batches(4)
     while session.progress < 1:
         terms = model.losses(sampler.batch(session.progress))
         loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
             session.log(**{name: value.item() for name, value in terms.items()})

@@ -48,14 +48,17 @@ class Muon(torch.optim.Optimizer):
 class Optimizers:
     """Both optimizers with warm-up, then cosine decay over the share of the time budget used."""
 
-    def __init__(self, model: nn.Module, lr: float, warmup: int = 200) -> None:
+    def __init__(
+        self, model: nn.Module, lr: float, matrix_lr: float | None = None, warmup: int = 200
+    ) -> None:
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 inside = "layers." in name and parameter.ndim == 2
                 (matrices if inside else others).append(parameter)
-        self.lr, self.warmup = lr, warmup
+        self.warmup = warmup
+        self.rates = (matrix_lr or lr, lr)
         self.parts: list[torch.optim.Optimizer] = [
             Muon(matrices, lr, weight_decay=0.05),
             torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0),
@@ -63,11 +66,11 @@ class Optimizers:
 
     def step(self, number: int, progress: float) -> None:
         """Apply the gradients; `progress` in [0, 1] is the share of the budget that is used."""
-        rate = self.lr * min(1, (number + 1) / self.warmup)
-        rate *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
-        for part in self.parts:
+        share = min(1, (number + 1) / self.warmup)
+        share *= 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1, progress)))
+        for part, rate in zip(self.parts, self.rates, strict=True):
             for group in part.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * share
             part.step()
             part.zero_grad(set_to_none=True)
 
