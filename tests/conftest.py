@@ -36,7 +36,7 @@ def micro_params() -> dict[str, Any]:
         "semantic_dim": 6,
         "acoustic_codebook_size": 7,
         "acoustic_dim": 5,
-        "pretransform_patch_size": 12,
+        "pretransform_patch_size": 240,
         "dim": 24,
         "hidden_dim": 30,
         "head_dim": 8,

@@ -76,19 +76,16 @@ def test_the_published_example(ours: Tokenizer) -> None:
 def test_the_prompt_is_that_of_mistral_common(tmp_path: Path, ours: Tokenizer) -> None:
     """encode_speech_request with a preset voice, for several texts and voice lengths."""
     from mistral_common.protocol.speech.request import SpeechRequest
+    from mistral_common.tokens.tokenizers.base import SpecialTokens
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
     document = json.loads(PUBLISHED.read_text("utf-8"))
     document["config"]["version"] = "v7"
     names = {0: "<unk>", 1: "<s>", 2: "</s>", 24: "[AUDIO]", 25: "[BEGIN_AUDIO]", 34: "[TRANSCRIBE]",
              26: "[OUTPUT_AUDIO]", 35: "[REPEAT_AUDIO_TEXT]", 36: "[NEXT_AUDIO_TEXT]"}  # fmt: skip
-    taken = set(names.values())
-    specials = []
-    for entry in document.get("special_tokens") or []:
-        name = names.get(entry["rank"], entry["token_str"])
-        clash = entry["rank"] not in names and name in taken
-        specials.append({**entry, "token_str": f"<X_{entry['rank']}>" if clash else name})
-    document["special_tokens"] = specials or [
+    others = sorted({token.value for token in SpecialTokens} - set(names.values()))
+    names |= dict(zip(range(100, 1000), others, strict=False))  # it insists on all it knows
+    document["special_tokens"] = [
         {"rank": i, "token_str": names.get(i, f"<SPECIAL_{i}>"), "is_control": True} for i in range(1000)
     ]
     document["audio"] = {

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.oracle import model as oracle
 
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.flow import quantize_latents
 from flowvox.reference.generate import decode_audio, generate, teacher_forced
 from flowvox.reference.model import VoxtralTTS, load_model
-from tests.oracle import model as oracle
 
 
 @pytest.fixture(scope="module")

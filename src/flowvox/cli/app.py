@@ -10,9 +10,8 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from flowvox import __version__
@@ -25,12 +24,13 @@ from flowvox.cli.verify import verify
 from flowvox.cli.voices import voices
 from flowvox.errors import FlowvoxError
 
+# typer has its own copy of click since 0.2x: find the base of its errors through a public one.
+ClickException: Any = typer.BadParameter.__mro__[2]
 EXIT_NO, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name="flowvox",
     help="Flow-matching speech models on small machines.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,15 +67,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        status = app(args=arguments, prog_name="flowvox", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return EXIT_BAD_INPUT
-    except click.exceptions.Abort:
-        return _fail("interrupted; nothing was left half-written", debug, EXIT_INTERRUPTED)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left half-written", debug, EXIT_INTERRUPTED)
-    except click.ClickException as error:
+        status = app(args=arguments or ["--help"], prog_name="flowvox", standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        status = EXIT_INTERRUPTED
+    except ClickException as error:
         return _fail(error.format_message(), debug)
     except FlowvoxError as error:
         return _fail(str(error), debug)
@@ -89,6 +84,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
             return _fail(f"{error.filename}: no permission to write or read here", debug)
         raise
+    if status == EXIT_INTERRUPTED:
+        return _fail("interrupted; nothing was left half-written", debug, EXIT_INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 

@@ -1,0 +1,117 @@
+"""The Python API on the micro model: parity, streaming, guards, options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowvox import TTS
+from flowvox.errors import FlowvoxError, PromptError, VoiceError
+from flowvox.noise import frame_noise
+from flowvox.reference.speak import ReferenceTTS
+
+TEXT = "Hello there, how are you?"
+
+
+@pytest.fixture(scope="module")
+def tts(micro_bundles: dict[str, Path]) -> TTS:
+    return TTS.load(micro_bundles["fp32"], device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def reference(random_micro: Path) -> ReferenceTTS:
+    return ReferenceTTS.load(random_micro)
+
+
+@pytest.mark.parametrize("voice", ["first", "second"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_fp32_bundle_gives_the_codes_of_the_reference(
+    tts: TTS, reference: ReferenceTTS, voice: str, seed: int
+) -> None:
+    speech = tts.synthesize(TEXT, voice, seed=seed, max_seconds=2)
+    expected = reference.generate(TEXT, voice, seed=seed, max_frames=25)
+    np.testing.assert_array_equal(speech.codes, expected.codes)
+    assert speech.ended == expected.ended
+    if len(speech.codes):
+        np.testing.assert_allclose(speech.audio.samples, reference.decode(speech.codes), rtol=0, atol=1e-5)
+
+
+def test_options_reach_the_model_as_in_the_reference(tts: TTS, reference: ReferenceTTS) -> None:
+    options = {"steps": 3, "guidance": 2.0, "solver": "midpoint"}
+    for seed in range(3):
+        speech = tts.synthesize(TEXT, "first", seed=seed, max_seconds=1, **options)
+        expected = reference.generate(TEXT, "first", seed=seed, max_frames=12, **options)
+        np.testing.assert_array_equal(speech.codes, expected.codes)
+
+
+def test_streaming_gives_the_samples_of_say(tts: TTS) -> None:
+    for seed in range(3):
+        chunks = list(tts.stream(TEXT, "second", seed=seed, max_seconds=2))
+        streamed = np.concatenate([c.samples for c in chunks]) if chunks else np.zeros(0, np.float32)
+        said = tts.say(TEXT, "second", seed=seed, max_seconds=2)
+        np.testing.assert_array_equal(streamed, said.samples)
+
+
+def test_the_same_seed_gives_the_same_codes_and_another_others(tts: TTS) -> None:
+    codes = [tts.synthesize(TEXT, "first", seed=s, max_seconds=1).codes_sha256 for s in (5, 5, 6)]
+    assert codes[0] == codes[1] != codes[2]
+
+
+def test_a_longer_budget_changes_nothing_that_was_said(tts: TTS) -> None:
+    short = tts.synthesize(TEXT, "first", seed=1, max_seconds=0.5).codes
+    long = tts.synthesize(TEXT, "first", seed=1, max_seconds=2).codes
+    np.testing.assert_array_equal(short, long[: len(short)])
+    np.testing.assert_array_equal(frame_noise(3, 5, 36), frame_noise(3, 50, 36)[:5])
+
+
+def test_a_runaway_is_cut_and_says_so(tts: TTS) -> None:
+    speeches = [tts.synthesize(TEXT, "first", seed=s, max_seconds=0.16) for s in range(6)]
+    cut = [s for s in speeches if not s.ended]
+    assert cut
+    assert all(len(s.codes) == 2 for s in cut)
+
+
+@pytest.mark.parametrize(
+    "text", ["[AUDIO] [END]", "\x00\x07\x1b[31m", "👩‍👩‍👧‍👦 😀", "日本語", "a" * 3000, "a\ud800b", "…"]
+)
+def test_any_text_is_spoken(tts: TTS, text: str) -> None:
+    speech = tts.synthesize(text, "first", max_seconds=0.3)
+    assert np.isfinite(speech.audio.samples).all()
+
+
+def test_ten_thousand_characters(tts: TTS) -> None:
+    text = "This is a sentence of forty characters. " * 250
+    speech = tts.synthesize(text, "first", max_seconds=3)
+    assert speech.audio.seconds <= 3.1
+
+
+def test_bad_input_is_refused(tts: TTS) -> None:
+    for text in ("", "  \n", "x" * 200_000):
+        with pytest.raises(PromptError):
+            tts.say(text)
+    with pytest.raises(VoiceError, match="first, second"):
+        tts.say("hi", "third")
+    for options in (
+        {"steps": 0}, {"steps": 10**6}, {"guidance": -1.0}, {"guidance": float("nan")}, {"seed": -1},
+        {"max_seconds": 0}, {"max_seconds": float("inf")}, {"solver": "heun"},
+    ):  # fmt: skip
+        with pytest.raises(FlowvoxError):
+            tts.say("hi", **options)
+
+
+def test_audio_is_saved_as_16_bit_wav(tts: TTS, tmp_path: Path) -> None:
+    import soundfile
+
+    audio = tts.say(TEXT, "first", max_seconds=1)
+    audio.save(tmp_path / "a.wav")
+    info = soundfile.info(tmp_path / "a.wav")
+    assert (info.samplerate, info.channels, info.subtype) == (audio.sample_rate, 1, "PCM_16")
+    assert info.frames == len(audio.samples)
+
+
+@pytest.mark.parametrize("recipe", ["fp16", "int8", "int4"])
+def test_quantized_bundles_speak(micro_bundles: dict[str, Path], recipe: str) -> None:
+    speech = TTS.load(micro_bundles[recipe], threads=1).synthesize(TEXT, "first", max_seconds=1, seed=2)
+    assert np.isfinite(speech.audio.samples).all()
