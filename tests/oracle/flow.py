@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -109,7 +110,7 @@ def sample(
     """Integrate the guided velocity from `noise` [n] at t = 0 to the latents [n] at t = 1."""
     grid = time_grid(steps)
     x = noise
-    for left, right in zip(grid[:-1], grid[1:], strict=True):
+    for left, right in itertools.pairwise(grid):
         step = right - left
         slope = guided_velocity(x, left, hidden, tensors, config, guidance)
         if solver == "midpoint":

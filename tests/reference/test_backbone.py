@@ -13,9 +13,11 @@ from tests.oracle import layers
 from tests.oracle.compare import EXACT, NOTICED, Pair, difference, normal, random_codes
 from tests.oracle.layers import Array, Tensors
 
+from flowvox.config import ModelConfig
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.model import load_model
+from flowvox.reference.random_checkpoint import load_shape
 from flowvox.reference.speak import embed_prompt
 from flowvox.tokenizer import Tokenizer
 
@@ -127,6 +129,13 @@ def test_voice_rows_and_feedback_embeddings(pair: Pair) -> None:
     rows = oracle.voice_rows(codes, pair.tensors, pair.config)
     assert rows.shape == (12, pair.config.backbone.dim)
     assert difference(torch_voice(pair, codes), rows) < EXACT
+
+
+@pytest.mark.parametrize(("codebook", "offset"), [(0, 0), (1, 8194), (2, 8217), (36, 8999)])
+def test_published_offsets(codebook: int, offset: int) -> None:
+    config = ModelConfig.from_dict(load_shape("4b"))
+    assert config.code_offsets[codebook] == offset
+    assert oracle.table_row(codebook, 0, config) == offset
 
 
 EMBEDDING_ERRORS: dict[str, Any] = {

@@ -18,6 +18,7 @@ from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.codec_layers import CodecTransformer
 from flowvox.reference.generate import decode_audio
 from flowvox.reference.model import load_model
+from flowvox.tensors import WEIGHT_NORM_DIRECTION, WEIGHT_NORM_GAIN, fold_weight_norm
 
 FRAMES = 7
 
@@ -44,6 +45,16 @@ def test_windows_double_with_the_rate(micro: Pair) -> None:
     stages = oracle.decoder_stages(micro.config.codec)
     assert [stage.window for stage in stages] == [2, 4, 8, 16]
     assert [(stage.conv, stage.transformer) for stage in stages] == [(0, 1), (2, 3), (4, 5), (6, 7)]
+
+
+def test_folded_weight_norm_of_the_exporter(pair: Pair) -> None:
+    """Both kinds of conv: [out, in, k] and [in, out, k]."""
+    for name, gain in pair.tensors.items():
+        if name.endswith(WEIGHT_NORM_GAIN):
+            prefix = name.removesuffix(WEIGHT_NORM_GAIN)
+            direction = pair.tensors[prefix + WEIGHT_NORM_DIRECTION]
+            folded = fold_weight_norm(gain.astype(np.float32), direction.astype(np.float32))
+            assert difference(folded, oracle.conv_weight(pair.tensors, prefix)) < 1e-7
 
 
 right_slopes, right_look_back, right_stages = (

@@ -62,8 +62,8 @@ def test_rms_norm_keeps_the_mean_and_adds_eps_inside_the_root() -> None:
     assert difference(norm(torch.from_numpy(x)).detach(), expected) < EXACT
 
 
-def test_rms_norm_of_bfloat16_reduces_in_float32() -> None:
-    """The mean of squares of 4096 equal bf16 values: a bf16 sum would stall at 256 of them."""
-    x = torch.full((4096,), 3.0, dtype=torch.bfloat16)
-    norm = RMSNorm(4096, eps=1e-5).bfloat16()
-    assert difference(norm(x).detach().float(), torch.ones(4096)) < 2**-8
+def test_rms_norm_of_float16_reduces_in_float32() -> None:
+    """The squares of 300 are beyond float16."""
+    norm = RMSNorm(64, eps=1e-5).half()
+    ours = norm(torch.full((64,), 300.0, dtype=torch.float16)).detach()
+    assert difference(ours, torch.ones(64)) < 2**-10
