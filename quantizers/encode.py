@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import math
+from importlib.util import find_spec
+
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.errors import MissingPackageError
 from flowvox.quantizers.blocks import quantize_blocks
 from flowvox.quantizers.bnb import quantize_nf4
-from flowvox.quantizers.weights import FloatWeights, MatrixWeights
-from flowvox.recipe import Rule
+from flowvox.quantizers.weights import DynamicWeights, FloatWeights, MatrixWeights
+from flowvox.recipe import TABLES, Recipe, Rule
+from flowvox.tensors import Shape, component_of
 
 BITS = {"int8": 8, "int4": 4}
+PACKAGES = {"nf4": "bitsandbytes", "int8-dynamic": "optimum.onnxruntime"}
+
+
+def check_recipe(recipe: Recipe, shapes: dict[str, Shape]) -> None:
+    """Before any work: every tensor has a rule, every format its package.
+
+    Raises RecipeError or MissingPackageError.
+    """
+    for name in shapes:
+        component = component_of(name)
+        if component is not None:
+            package = PACKAGES.get(recipe.rule(component, name).format)
+            if package is not None and not _installed(package):
+                raise MissingPackageError(
+                    f"recipe {recipe.name} needs {package.split('.')[0]}, which is not installed; "
+                    'pip install "flowvox[compare]"'
+                )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # of its parent
+        return False
 
 
 def encode_matrix(weights: NDArray[np.float32], rule: Rule) -> MatrixWeights:
@@ -19,13 +48,26 @@ def encode_matrix(weights: NDArray[np.float32], rule: Rule) -> MatrixWeights:
         return quantize_blocks(weights, BITS[rule.format], rule.block, rule.method)
     if rule.format == "nf4":
         return quantize_nf4(weights, rule.block)
+    if rule.format == "int8-dynamic":
+        return DynamicWeights(weights)
     return FloatWeights.stored(weights, half=rule.format == "float16")
 
 
-def stored_bytes(size: int, rule: Rule) -> int:
-    """Bytes that a tensor of `size` values takes under the rule (block padding aside)."""
-    if rule.format in BITS:
-        return size * BITS[rule.format] // 8 + 2 * -(-size // rule.block)
-    if rule.format == "nf4":
+def stored_format(name: str, shape: Shape, rule: Rule) -> str:
+    """Only matrices are ever quantized; vectors, convolutions and centroids stay float."""
+    matrix = len(shape) == 2 and "quantizer." not in name
+    return rule.format if matrix or rule.format.startswith("float") else "float32"
+
+
+def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
+    """Bytes that the tensor takes under the rule, alignment aside."""
+    size = math.prod(shape)
+    fmt = stored_format(name, shape, rule)
+    if fmt.startswith("float"):
+        return size * (2 if fmt == "float16" else 4)
+    if fmt == "nf4":
         return size // 2 + 4 * -(-size // rule.block)
-    return size * (2 if rule.format == "float16" else 4)
+    if fmt == "int8-dynamic" or component_of(name) in TABLES:
+        return size + 4 * shape[0]
+    blocks = shape[0] * -(-shape[1] // rule.block)
+    return blocks * (rule.block * BITS[fmt] // 8 + 2)

@@ -29,7 +29,8 @@ class FloatWeights:
 
     def transposed(self) -> FloatWeights:
         """[out, in] -> [in, out], as MatMul wants it."""
-        return FloatWeights(np.ascontiguousarray(self.values.T))
+        turned: NDArray[np.float32] = np.ascontiguousarray(self.values.T)
+        return FloatWeights(turned)
 
     def dequantized(self) -> NDArray[np.float32]:
         """float32 values as the graph computes with them."""
@@ -74,4 +75,11 @@ class Nf4Weights:
     absmax: NDArray[np.float32]
 
 
-MatrixWeights = FloatWeights | BlockWeights | Nf4Weights
+@dataclass(frozen=True)
+class DynamicWeights:
+    """A matrix [out, in] that stays float32 until optimum quantizes the finished graph."""
+
+    values: NDArray[np.float32]
+
+
+MatrixWeights = FloatWeights | BlockWeights | Nf4Weights | DynamicWeights

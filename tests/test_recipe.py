@@ -57,6 +57,12 @@ def test_norms_and_heads_are_never_in_four_bits() -> None:
      ({"rules": [{"component": "head", "format": "int4"}]}, "no component matches"),
      ({"rules": [{"component": "*", "format": "int4", "block": 33}]}, "block"),
      ({"rules": [{"component": "*", "format": "int4", "bits": 4}]}, "unknown key 'bits'"),
+     ({"rules": [{"component": "*", "format": "int4", "block": 32.0}]}, "block"),
+     ({"rules": [{"component": "*", "format": "nf4"}]}, "block is 32.*64, 128, 256"),
+     ({"rules": [{"component": "flow", "format": "float16", "block": 32}]}, "block has no meaning"),
+     ({"rules": [{"component": "flow", "format": "nf4", "block": 64, "method": "search"}]}, "method"),
+     ({"rules": [{"component": ["flow"], "format": "int4"}]}, "patterns"),
+     ({"rules": [{"component": "*", "format": "int4"}]}, "token_embeddings the format int4"),
      ({"rules": [{"component": "token_embeddings", "format": "int4"}]}, "table")],
 )  # fmt: skip
 def test_mistakes_are_named(change: dict[str, object], says: str) -> None:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from flowvox import __version__
 from flowvox.exporters.onnx.placement import ComponentWeights
 from flowvox.graphs import GraphSpec, TensorSpec
-from flowvox.quantizers.weights import BlockWeights, FloatWeights, Nf4Weights
+from flowvox.quantizers.weights import BlockWeights, DynamicWeights, FloatWeights, Nf4Weights
 
 OPSET, MICROSOFT, IR_VERSION = 21, "com.microsoft", 10
 ALIGNMENT = 64  # bytes; keeps mapped weights aligned for vector loads
@@ -46,6 +46,7 @@ class GraphBuilder:
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._count = 0
         self._data: BinaryIO | None = None
+        self.dynamic: list[str] = []  # MatMul nodes that `quantize_dynamic` is to make integer
 
     def __enter__(self) -> GraphBuilder:
         self._data = (self.folder / f"{self.spec.name}.onnx.data").open("wb")
@@ -154,6 +155,12 @@ class GraphBuilder:
             return self.op("MatMul", x, self._place_float(name, weights.transposed()))
         if isinstance(weights, Nf4Weights):
             return self._nf4(x, name, weights)
+        if isinstance(weights, DynamicWeights):
+            product = self.op(
+                "MatMul", x, self._place_float(name, FloatWeights(weights.values).transposed())
+            )
+            self.dynamic.append(product)  # a node is called as its first output
+            return product
         return self._blocks(x, name, weights)
 
     def _blocks(self, x: str, name: str, weights: BlockWeights) -> str:
@@ -191,6 +198,7 @@ class GraphBuilder:
         """A builder for a Loop body: own nodes, this graph's weights."""
         inner = GraphBuilder(self.spec, self.folder, self.weights)
         inner._initializers, inner._data = self._initializers, self._data
+        inner.dynamic = self.dynamic
         inner._count = 1_000_000
         return inner
 

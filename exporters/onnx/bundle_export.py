@@ -20,12 +20,14 @@ from flowvox.exporters.onnx.card import model_card
 from flowvox.exporters.onnx.check import Recording, check_graph
 from flowvox.exporters.onnx.codec_decoder import build_codec_decoder
 from flowvox.exporters.onnx.codec_encoder import build_codec_encoder
+from flowvox.exporters.onnx.dynamic import quantize_dynamic
 from flowvox.exporters.onnx.flow import build_flow
 from flowvox.exporters.onnx.placement import ComponentWeights
 from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, graph_specs
 from flowvox.quantizers.blocks import quantize_rows
-from flowvox.recipe import Recipe
-from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS, Shape, component_of
+from flowvox.quantizers.encode import check_recipe
+from flowvox.recipe import TABLES, Recipe
+from flowvox.tensors import Shape, component_of
 
 BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
     BACKBONE: build_backbone,
@@ -33,7 +35,6 @@ BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
     CODEC_DECODER: build_codec_decoder,
     CODEC_ENCODER: build_codec_encoder,
 }
-TABLES = {"token_embeddings": TOKEN_EMBEDDINGS, "code_embeddings": CODE_EMBEDDINGS}
 Report = Callable[[str], None]
 
 
@@ -71,7 +72,9 @@ def export_bundle(
     Raises FlowvoxError; then, or when interrupted, nothing is left behind.
     """
     config = source.config
-    specs = graph_specs(config, encoder=source.has_encoder)
+    check_recipe(recipe, source.shapes)
+    encoder = source.has_encoder and not recipe.omits(CODEC_ENCODER)
+    specs = graph_specs(config, encoder=encoder)
     with write_bundle(out, overwrite=overwrite) as (folder, manifest):
         checks = {}
         for name, spec in specs.items():
@@ -80,6 +83,8 @@ def export_bundle(
             with GraphBuilder(spec, folder, weights) as graph:
                 BUILDERS[name](graph, config)
                 graph.save()
+            if graph.dynamic:
+                quantize_dynamic(folder, name, graph.dynamic)
             checks[name] = check_graph(folder, name, recordings[name], recipe)
         report("tables and voices")
         tables = {
@@ -133,10 +138,11 @@ def _write_voices(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
 def _components(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
     """Parameters, bytes on disk and bits per weight of each graph and table."""
     components: dict[str, dict[str, Any]] = {}
+    written = {file.name.split(".")[0] for file in folder.iterdir()}
     for name, shape in source.shapes.items():
         component = component_of(name)
-        if component is not None:
-            entry = components.setdefault(component, {"parameters": 0})
+        if component in written:
+            entry = components.setdefault(str(component), {"parameters": 0})
             entry["parameters"] += math.prod(shape)
     for name, entry in components.items():
         size = sum(file.stat().st_size for file in folder.glob(f"{name}.*"))

@@ -20,11 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from flowvox.errors import MissingPackageError, RecipeError
+from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS
 
 VERSION = 1
-FORMATS = ("float32", "float16", "int8", "int4", "nf4")
+FORMATS = ("float32", "float16", "int8", "int4", "nf4", "int8-dynamic")
 METHODS = ("round", "search")
-BLOCKS = (16, 32, 64, 128, 256)
+BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
+    "int8": (16, 32, 64, 128, 256),
+    "int4": (16, 32, 64, 128, 256),
+    "nf4": (64, 128, 256),
+}
+SEARCHABLE = ("int8", "int4")
 COMPONENTS = (
     "backbone",
     "flow",
@@ -33,7 +39,7 @@ COMPONENTS = (
     "token_embeddings",
     "code_embeddings",
 )
-TABLES = ("token_embeddings", "code_embeddings")
+TABLES = {"token_embeddings": TOKEN_EMBEDDINGS, "code_embeddings": CODE_EMBEDDINGS}
 TABLE_FORMATS = ("float32", "float16", "int8")
 
 
@@ -42,7 +48,8 @@ class Rule:
     """How the matching tensors are stored.
 
     format: see FORMATS; block: weights that share a scale (int8, int4, nf4); method: how scales are
-    found, "round" (to nearest, from the largest weight) or "search" (least squared error).
+    found (int8, int4), "round" (to nearest, from the largest weight) or "search" (least squared
+    error). Tables in int8 have one scale per row. See docs/recipes.md.
     """
 
     component: str
@@ -60,9 +67,7 @@ class Rule:
         if self.tensor != "*":
             row["tensor"] = self.tensor
         row["format"] = self.format
-        if not self.format.startswith("float"):
-            row |= {"block": self.block, "method": self.method}
-        return row
+        return row | {key: getattr(self, key) for key in _options(self.component, self.format)}
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,10 @@ class Recipe:
         raise RecipeError(
             f"recipe {self.name}: no rule for {tensor} of {component}; end with a rule for '*'"
         )
+
+    def omits(self, component: str) -> bool:
+        """Whether a component is left out of the bundle."""
+        return any(rule.format == "omit" and rule.component == component for rule in self.rules)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` of it gives an equal recipe."""
@@ -105,7 +114,19 @@ class Recipe:
         if not isinstance(rules, list) or not rules:
             raise RecipeError(f"{where}: rules should be a list of at least one rule")
         parsed = tuple(_rule(rule, f"{where}: rule {i + 1}") for i, rule in enumerate(rules))
-        return cls(name, str(data.get("description", "")), parsed)
+        recipe = cls(name, str(data.get("description", "")), parsed)
+        recipe._check_tables(where)
+        return recipe
+
+    def _check_tables(self, where: str) -> None:
+        """A glob may give a table a format that only matrices of a graph have."""
+        for table, tensor in TABLES.items():
+            found = next((r.format for r in self.rules if r.matches(table, tensor)), "float32")
+            if found not in TABLE_FORMATS:
+                raise RecipeError(
+                    f"{where}: gives {table} the format {found}, a table's is one of "
+                    f"{', '.join(TABLE_FORMATS)}; put a rule for {table} first"
+                )
 
 
 def load_recipe(name: str) -> Recipe:
@@ -142,20 +163,33 @@ def _rule(data: Any, where: str) -> Rule:
     if "component" not in data or "format" not in data:
         raise RecipeError(f"{where}: a rule needs component and format")
     rule = Rule(**{str(key): value for key, value in data.items()})
-    for key, allowed in (("format", FORMATS), ("method", METHODS), ("block", BLOCKS)):
-        value = getattr(rule, key)
-        if value not in allowed or isinstance(value, bool):
-            names = ", ".join(str(a) for a in allowed)
-            raise RecipeError(f"{where}: {key} is {value!r}; it should be one of {names}")
     if not isinstance(rule.tensor, str) or not isinstance(rule.component, str):
         raise RecipeError(f"{where}: component and tensor should be patterns")
+    _allowed("format", rule.format, FORMATS, where)
+    options = _options(rule.component, rule.format)
+    for key in ("block", "method"):
+        if key in data and key not in options:
+            raise RecipeError(f"{where}: {key} has no meaning for {rule.format} here; remove it")
+    if "block" in options:
+        _allowed("block", rule.block, BLOCKS[rule.format], where)
+    _allowed("method", rule.method, METHODS, where)
     if not any(fnmatchcase(component, rule.component) for component in COMPONENTS):
         names = ", ".join(COMPONENTS)
         raise RecipeError(f"{where}: no component matches {rule.component!r}; there are {names}")
-    if rule.component in TABLES and rule.format not in TABLE_FORMATS:
-        names = ", ".join(TABLE_FORMATS)
-        raise RecipeError(f"{where}: a table's format is one of {names}, not {rule.format}")
     return rule
+
+
+def _options(component: str, fmt: str) -> list[str]:
+    """The keys beside `format` that mean something for it."""
+    if component in TABLES:
+        return []
+    return ["block"] * (fmt in BLOCKS) + ["method"] * (fmt in SEARCHABLE)
+
+
+def _allowed(key: str, value: Any, allowed: tuple[Any, ...], where: str) -> None:
+    if type(value) is not type(allowed[0]) or value not in allowed:
+        names = ", ".join(str(a) for a in allowed)
+        raise RecipeError(f"{where}: {key} is {value!r}; it should be one of {names}")
 
 
 def _known(data: Mapping[Any, Any], keys: set[str], where: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import resource
 import time
 from pathlib import Path
@@ -62,8 +61,10 @@ def _export(source: Any, recipe: Any, out: Path, overwrite: bool) -> dict[str, A
     with needs("export"):
         from flowvox.exporters.onnx.bundle_export import export_bundle
         from flowvox.exporters.onnx.check import Recording
+        from flowvox.quantizers.encode import check_recipe
         from flowvox.reference.activations import record
         from flowvox.reference.model import load_model
+    check_recipe(recipe, source.shapes)
     console = Console(stderr=True)
     with console.status("reference") as status:
         recordings = {
@@ -80,18 +81,19 @@ def _print_plan(source: Any, recipe: Any, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from flowvox.quantizers.encode import stored_bytes
+    from flowvox.quantizers.encode import check_recipe, stored_bytes, stored_format
     from flowvox.tensors import component_of
 
+    check_recipe(recipe, source.shapes)
     plan = []
     for name, shape in source.shapes.items():
         component = component_of(name)
         if component is None:
             continue
         rule = recipe.rule(component, name)
-        matrix = len(shape) == 2 and "quantizer" not in name
-        fmt = rule.format if matrix or rule.format.startswith("float") else "float32"
-        size = stored_bytes(math.prod(shape), rule) if fmt == rule.format else 4 * math.prod(shape)
+        if rule.format == "omit":
+            continue
+        fmt, size = stored_format(name, shape, rule), stored_bytes(name, shape, rule)
         plan.append({"tensor": name, "shape": list(shape), "format": fmt, "bytes": size})
     total = sum(row["bytes"] for row in plan)
     if as_json:
