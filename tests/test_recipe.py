@@ -78,3 +78,13 @@ def test_files_and_names(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(RecipeError, match="YAML"):
         load_recipe(str(tmp_path / "bad.yaml"))
+
+
+def test_only_the_codec_encoder_can_be_omitted() -> None:
+    omitted = {"component": "codec_encoder", "format": "omit"}
+    recipe = Recipe.from_dict({**GOOD, "rules": [omitted, *GOOD["rules"]]}, "here")
+    assert recipe.omits("codec_encoder")
+    assert not recipe.omits("codec_decoder")
+    for wrong in ({"component": "flow"}, {"component": "*"}, {"tensor": "*norm*"}):
+        with pytest.raises(RecipeError, match="only codec_encoder"):
+            Recipe.from_dict({**GOOD, "rules": [{**omitted, **wrong}, *GOOD["rules"]]}, "here")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from flowvox import __version__
 from flowvox.bundle import write_bundle
 from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, ModelConfig
+from flowvox.errors import OutputError
 from flowvox.exporters.onnx.backbone import build_backbone
 from flowvox.exporters.onnx.builder import GraphBuilder
 from flowvox.exporters.onnx.card import model_card
@@ -24,6 +25,7 @@ from flowvox.exporters.onnx.dynamic import quantize_dynamic
 from flowvox.exporters.onnx.flow import build_flow
 from flowvox.exporters.onnx.placement import ComponentWeights
 from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, graph_specs
+from flowvox.manifest import MANIFEST
 from flowvox.quantizers.blocks import quantize_rows
 from flowvox.quantizers.encode import check_recipe
 from flowvox.recipe import TABLES, Recipe
@@ -73,6 +75,7 @@ def export_bundle(
     """
     config = source.config
     check_recipe(recipe, source.shapes)
+    check_target(out, overwrite=overwrite)
     encoder = source.has_encoder and not recipe.omits(CODEC_ENCODER)
     specs = graph_specs(config, encoder=encoder)
     with write_bundle(out, overwrite=overwrite) as (folder, manifest):
@@ -110,6 +113,17 @@ def export_bundle(
             "components": components,
         }
     return manifest
+
+
+def check_target(out: Path, *, overwrite: bool) -> None:
+    """Raise OutputError unless `out` is free, or a bundle that may be overwritten.
+
+    Any other folder is left alone whatever was asked for: it may be the checkpoint itself.
+    """
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: exists already; choose another name or pass --overwrite")
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise OutputError(f"{out}: is not a bundle, so it is not overwritten; choose another name")
 
 
 def _write_table(table: NDArray[np.float32], folder: Path, name: str, fmt: str) -> dict[str, str]:

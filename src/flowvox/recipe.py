@@ -23,7 +23,8 @@ from flowvox.errors import MissingPackageError, RecipeError
 from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS
 
 VERSION = 1
-FORMATS = ("float32", "float16", "int8", "int4", "nf4", "int8-dynamic")
+FORMATS = ("float32", "float16", "int8", "int4", "nf4", "int8-dynamic", "omit")
+OMITTABLE = "codec_encoder"  # the one component that speaking does not need
 METHODS = ("round", "search")
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
@@ -176,6 +177,8 @@ def _rule(data: Any, where: str) -> Rule:
     if not any(fnmatchcase(component, rule.component) for component in COMPONENTS):
         names = ", ".join(COMPONENTS)
         raise RecipeError(f"{where}: no component matches {rule.component!r}; there are {names}")
+    if rule.format == "omit" and (rule.component, rule.tensor) != (OMITTABLE, "*"):
+        raise RecipeError(f"{where}: only {OMITTABLE} as a whole can be omitted")
     return rule
 
 

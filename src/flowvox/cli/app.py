@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from flowvox import __version__
+from flowvox.cli.bench import bench
 from flowvox.cli.doctor import doctor
 from flowvox.cli.info import info
 from flowvox.cli.quantize import quantize
@@ -53,7 +54,7 @@ def _root(
     """Flow-matching speech models on small machines."""
 
 
-for verb in (say, quantize, voices, random_checkpoint, verify, info, doctor):
+for verb in (say, quantize, voices, bench, random_checkpoint, verify, info, doctor):
     app.command()(verb)
 
 

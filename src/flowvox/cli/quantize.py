@@ -22,7 +22,6 @@ def quantize(
 ) -> None:
     """Checkpoint -> quantized bundle, by recipe."""
     from flowvox.cli.extras import needs
-    from flowvox.errors import OutputError
     from flowvox.recipe import load_recipe
 
     chosen = load_recipe(recipe)
@@ -34,8 +33,6 @@ def quantize(
         return
     if out is None:
         raise typer.BadParameter("name the bundle to write with -o OUT (or use --dry-run)")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists already; choose another name or pass --overwrite")
     started = time.perf_counter()
     manifest = _export(source, chosen, out, overwrite)
     size = sum(entry["bytes"] for entry in manifest["files"].values())
@@ -59,12 +56,13 @@ def _export(source: Any, recipe: Any, out: Path, overwrite: bool) -> dict[str, A
     from flowvox.cli.extras import needs
 
     with needs("export"):
-        from flowvox.exporters.onnx.bundle_export import export_bundle
+        from flowvox.exporters.onnx.bundle_export import check_target, export_bundle
         from flowvox.exporters.onnx.check import Recording
         from flowvox.quantizers.encode import check_recipe
         from flowvox.reference.activations import record
         from flowvox.reference.model import load_model
     check_recipe(recipe, source.shapes)
+    check_target(out, overwrite=overwrite)
     console = Console(stderr=True)
     with console.status("reference") as status:
         recordings = {
