@@ -94,7 +94,7 @@ def make_shard(folder: Path, index: int, texts: list[str]) -> int:
         kept.append(text)
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     partial_file = target.with_suffix(".partial.npz")
-    np.savez(partial_file, **arrays, texts=np.array(kept))  # type: ignore[arg-type]
+    np.savez(partial_file, **arrays, texts=np.array(kept))
     os.replace(partial_file, target)
     return int(arrays["lengths"].sum())
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,10 @@ from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.generate import decode_audio, generate
 from flowvox.reference.model import VoxtralTTS, load_model
+from flowvox.reference.training.batches import Sampler
 from flowvox.reference.training.corpus import VOICES
 from flowvox.reference.training.dataset import Dataset
+from flowvox.reference.training.lm import LanguageModel, evaluate
 from flowvox.reference.training.synth import FRAME, RATE
 from flowvox.tokenizer import Tokenizer
 
@@ -91,41 +95,90 @@ def speaker(
 
 
 @torch.inference_mode()
-def score(work: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """`count` sentences of each voice; returns and prints the numbers."""
-    checkpoint = Checkpoint.open(folder)
-    model, data, listen = load_model(checkpoint), Dataset.load(work), Listener()
-    result: dict[str, Any] = {"sentences_per_voice": count, "seed": seed}
+def score_codec(work: Path, folder: Path, count: int) -> dict[str, Any]:
+    """WER of the corpus audio itself, of its codes decoded, and of encode + decode, per voice."""
+    checkpoint, data, listen = Checkpoint.open(folder), Dataset.load(work), Listener()
+    model = load_model(checkpoint)
+    result: dict[str, Any] = {}
     for index, voice in enumerate(VOICES):
-        speak = speaker(checkpoint, model, voice)
         chosen = held_out(data, index, count)
         texts = [data.texts[i] for i in chosen]
-        heard: dict[str, list[str]] = {"corpus": [], "decoder": [], "free_running": []}
-        if checkpoint.has_encoder:
-            heard["resynthesis"] = []
-        ended, ratios = [], []
-        for i, text in zip(chosen, texts, strict=True):
+        heard: dict[str, list[str]] = {"corpus": [], "decoder": [], "resynthesis": []}
+        for i in chosen:
             span = slice(int(data.starts[i]), int(data.starts[i + 1]))
-            length = span.stop - span.start
             recording = data.audio[span.start * FRAME : span.stop * FRAME]
             target: Audio = recording.astype(np.float32) / np.float32(32767)
             codes = np.concatenate([data.semantic[span, None], data.codes[span]], axis=1)
+            own = model.codec.encode(torch.from_numpy(target)[None])[0].numpy()
             heard["corpus"].append(listen(target))
             heard["decoder"].append(listen(decode_audio(model, codes.astype(np.int32))))
-            if checkpoint.has_encoder:
-                own = model.codec.encode(torch.from_numpy(target)[None])[0].numpy().astype(np.int32)
-                heard["resynthesis"].append(listen(decode_audio(model, own)))
+            heard["resynthesis"].append(listen(decode_audio(model, own.astype(np.int32))))
+        result[voice] = {
+            f"wer_{name}": round(word_error_rate(texts, h), 4) for name, h in heard.items()
+        }
+        print(voice, result[voice], flush=True)
+    return result
+
+
+@torch.inference_mode()
+def score_speech(work: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """Free-running fp32 synthesis: WER, share that ends by itself, length against the teacher's.
+
+    Held-out sentences per voice; `phrases`: of at most five words, seen in training, first voice.
+    """
+    checkpoint, data, listen = Checkpoint.open(folder), Dataset.load(work), Listener()
+    model = load_model(checkpoint)
+    sets = {voice: (voice, held_out(data, index, count)) for index, voice in enumerate(VOICES)}
+    sets["phrases"] = (VOICES[0], trained_phrases(data, count))
+    result: dict[str, Any] = {}
+    for name, (voice, chosen) in sets.items():
+        speak = speaker(checkpoint, model, voice)
+        texts = [data.texts[i] for i in chosen]
+        heard, ended, ratios = [], [], []
+        for i, text in zip(chosen, texts, strict=True):
+            length = int(data.starts[i + 1] - data.starts[i])
             generation = speak(text, seed, 2 * length + 20)
             ended.append(generation.ended)
             ratios.append(len(generation.codes) / length)
-            heard["free_running"].append(listen(decode_audio(model, generation.codes)))
-        result[voice] = {
-            **{f"wer_{name}": round(word_error_rate(texts, h), 4) for name, h in heard.items()},
-            "ended": float(np.mean(ended)),
+            heard.append(listen(decode_audio(model, generation.codes)))
+        result[name] = {
+            "wer_free_running": round(word_error_rate(texts, heard), 4),
+            "ended": round(float(np.mean(ended)), 4),
             "duration_ratio": round(float(np.median(ratios)), 3),
+            "sentences": len(texts),
             "words": sum(len(plain(t).split()) for t in texts),
         }
-        print(voice, result[voice], flush=True)
-        for text, said in list(zip(texts, heard["free_running"], strict=True))[:8]:
+        print(name, result[name], flush=True)
+        for text, said in list(zip(texts, heard, strict=True))[:8]:
             print("  ", text, "|", said.strip(), flush=True)
     return result
+
+
+def trained_phrases(data: Dataset, count: int) -> list[int]:
+    """Utterances of training with 3 to 5 words, first voice."""
+    words = np.array([len(text.split()) for text in data.texts])
+    usable = ~data.held_out & (data.voice == 0) & (words >= 3) & (words <= 5)
+    return [int(i) for i in np.flatnonzero(usable)[:count]]
+
+
+def score_teacher_forced(work: Path, folder: Path) -> dict[str, float]:
+    """The held-out measures that the training logged, of the packed (bf16) weights."""
+    checkpoint, data = Checkpoint.open(folder), Dataset.load(work)
+    model = load_model(checkpoint)
+    judged = LanguageModel(checkpoint.config)
+    judged.backbone, judged.flow = model.backbone, model.flow
+    batches = Sampler(data, checkpoint.config, frames=1600, seed=0).held_out_batches(8)
+    measured = evaluate(judged, batches)
+    del measured["held_probe"]  # the probes are not in the checkpoint
+    return measured | {"utterances": sum(len(batch.ids) for batch in batches)}
+
+
+def score(work: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
+    """Everything: {voice: numbers, "phrases": numbers, "teacher_forced": numbers}."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        codec = pool.submit(score_codec, work, folder, count)
+        result = pool.submit(score_speech, work, folder, count, seed).result()
+        for voice, numbers in codec.result().items():
+            result[voice] = numbers | result[voice]
+    result["teacher_forced"] = score_teacher_forced(work, folder)
+    return result | {"seed": seed}
