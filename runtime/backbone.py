@@ -17,8 +17,7 @@ class BackboneRunner:
     def __init__(self, session: ort.InferenceSession, config: ModelConfig, positions: int) -> None:
         self._session, self.positions, self.length = session, positions, 0
         self._binding = session.io_binding()
-        self._total = np.zeros(1, dtype=np.int32)
-        self._last = np.zeros(1, dtype=np.int32)
+        self._binding.bind_output("hidden")  # first, so that it is the first of the outputs
         self._rope = rope_tables(config.backbone, positions)
         self._cache: list[ort.OrtValue] = []
         past, present = cache_specs(config, "past"), cache_specs(config, "present")
@@ -39,7 +38,7 @@ class BackboneRunner:
         self._binding.bind_cpu_input("embeddings", embeddings[None])
         self._binding.bind_cpu_input("total_length", total)
         self._binding.bind_cpu_input("seqlens_k", last)
-        self._binding.bind_output("hidden")
+        self._binding.bind_output("hidden")  # anew: its length is that of this call
         self._session.run_with_iobinding(self._binding)
-        hidden: NDArray[np.float32] = self._binding.get_outputs()[-1].numpy()
+        hidden: NDArray[np.float32] = self._binding.get_outputs()[0].numpy()
         return hidden[0]

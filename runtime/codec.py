@@ -7,6 +7,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from flowvox.config import ModelConfig
+from flowvox.errors import BundleError
 from flowvox.graphs import decoder_state_specs
 
 WHOLE_CHUNK = 64  # frames per call when decoding everything at once; bounds the attention matrices
@@ -25,7 +26,10 @@ class CodecStream:
         self._position = 0
 
     def decode(self, codes: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The next frames, codes [F, 37] without the +2 -> samples [F * frame_samples]."""
+        """The next frames, codes [F, 37] without the +2 -> samples [F * frame_samples].
+
+        Raises BundleError where the samples are not finite.
+        """
         if len(codes) == 0:
             return np.zeros(0, dtype=np.float32)
         feeds = {
@@ -36,6 +40,10 @@ class CodecStream:
         samples, *state = self._session.run(self._names, feeds)
         self._state = dict(zip(self._state, state, strict=True))
         self._position += len(codes)
+        if not np.isfinite(samples).all():
+            raise BundleError(
+                "the codec produced values that are not finite; make the bundle again"
+            )
         return samples[0]
 
 

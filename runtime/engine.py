@@ -15,19 +15,10 @@ from flowvox.config import END_VALUE, SPECIAL_CODES
 from flowvox.graphs import BACKBONE, CODEC_DECODER, FLOW, graph_specs
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.runtime.backbone import BackboneRunner
-from flowvox.runtime.providers import Device, choose_providers
+from flowvox.runtime.providers import Device
 from flowvox.runtime.sampling import acoustic_values, semantic_value
 from flowvox.runtime.sessions import open_session
-
-
-@dataclass
-class StageTimes:
-    """Seconds spent per stage; `frames` counts the frames they cover."""
-
-    backbone: float = 0.0
-    flow: float = 0.0
-    codec: float = 0.0
-    frames: int = 0
+from flowvox.runtime.speech import StageTimes
 
 
 @dataclass
@@ -43,10 +34,9 @@ class Engine:
 
     def __init__(self, bundle: Bundle, device: Device, threads: int) -> None:
         specs = graph_specs(bundle.config, encoder=False)
-        providers = choose_providers(device)
         self.bundle, self.config = bundle, bundle.config
         self._sessions: dict[str, ort.InferenceSession] = {
-            name: open_session(bundle, spec, providers, threads) for name, spec in specs.items()
+            name: open_session(bundle, spec, device, threads) for name, spec in specs.items()
         }
         self._tokens = bundle.table("token_embeddings")
         self._codes = bundle.table("code_embeddings")

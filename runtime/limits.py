@@ -5,9 +5,11 @@ from __future__ import annotations
 from flowvox.config import ModelConfig
 from flowvox.errors import FlowvoxError
 
-# Guards against runaways: a generous bound on how long a text can take to say.
+# Guards against runaways: a generous bound on how long a text can take to say. Speech runs at about
+# 0.07 s a character.
 SECONDS_PER_CHARACTER, SECONDS_SPARE = 0.25, 4.0
 LONGEST_SECONDS = 3600.0
+MOST_THREADS = 256
 
 
 def check_options(
@@ -30,9 +32,18 @@ def check_options(
         raise FlowvoxError(f"max-seconds is {max_seconds}; it should be above 0, at most 3600")
 
 
-def frame_budget(characters: int, max_seconds: float | None, config: ModelConfig) -> int:
-    """Most frames for a text: bounded by its length and, if given, by `max_seconds`."""
-    seconds = SECONDS_SPARE + SECONDS_PER_CHARACTER * characters
-    if max_seconds is not None:
-        seconds = min(seconds, max_seconds)
+def check_threads(threads: int) -> int:
+    """`threads`, if onnxruntime can start that many. Raises FlowvoxError."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise FlowvoxError(f"threads is {threads}; it should be from 1 to {MOST_THREADS}")
+    return threads
+
+
+def text_frames(characters: int, config: ModelConfig) -> int:
+    """Most frames for a text of this length."""
+    return round((SECONDS_SPARE + SECONDS_PER_CHARACTER * characters) * config.frame_rate)
+
+
+def second_frames(seconds: float, config: ModelConfig) -> int:
+    """Frames in `seconds`, at least one."""
     return max(1, round(seconds * config.frame_rate))

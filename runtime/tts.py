@@ -1,65 +1,55 @@
-"""The Python API: load a bundle, say a text, or stream it.
-
-A text that fits is one run of the model. Longer ones are split at sentences, and every piece is a run
-of its own with the same voice; piece k uses noise seed + k.
-"""
+"""The Python API: load a bundle, say a text, or stream it."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.artifact import embedded_bundle
 from flowvox.bundle import Bundle
-from flowvox.errors import BundleError, PromptError, VoiceError
-from flowvox.noise import frame_noise
-from flowvox.prompt import FIXED_TOKENS, check_text
+from flowvox.machine import cores
 from flowvox.runtime.audio import Audio
 from flowvox.runtime.codec import CodecStream
-from flowvox.runtime.engine import Engine, Run, StageTimes
-from flowvox.runtime.limits import check_options, frame_budget
+from flowvox.runtime.engine import Engine, Run
+from flowvox.runtime.limits import check_options, check_threads
+from flowvox.runtime.plan import Budget, Piece, chunk_sizes, plan
 from flowvox.runtime.providers import Device
-from flowvox.runtime.sessions import physical_cores
-from flowvox.runtime.text import split_text
+from flowvox.runtime.speech import Speech, StageTimes
 from flowvox.schedule import Solver, flow_schedule
 
-LONGEST_TEXT = 100_000  # characters; more is a mistake or a book, which is to be fed in chapters
-PIECE_CHARACTERS = 300  # of one run: about 20 s of speech, well within the model's training
-FIRST_CHUNK, CHUNK = 3, 12  # frames per streamed chunk: the first early, then fewer calls
-DEFAULT_BUNDLE = "tiny-int4"
+__all__ = ["TTS", "Options", "Speech"]
 
 
-@dataclass(frozen=True)
-class Speech:
-    """Everything about one synthesis. codes: int32 [frames, 37]; seconds of wall-clock time."""
+class Options(TypedDict, total=False):
+    """Keyword options of `say`, `stream` and `synthesize`; those left out have the bundle's defaults.
 
-    audio: Audio
-    codes: NDArray[np.int32]
-    ended: bool
-    voice: str
-    times: StageTimes
-    first_audio_seconds: float
-    compute_seconds: float
+    seed: of the noise, default 0; steps: of the flow (7); guidance: (1.2); solver: "euler" or
+    "midpoint"; max_seconds: stop then, at the latest; by default a bound scaled by the text.
+    """
 
-    @property
-    def codes_sha256(self) -> str:
-        """sha256 of the int32 little-endian codes."""
-        return hashlib.sha256(self.codes.astype("<i4").tobytes()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Options:
     seed: int
-    solver: Solver
-    steps: int
-    guidance: float
+    steps: int | None
+    guidance: float | None
+    solver: Solver | None
     max_seconds: float | None
+
+
+@dataclass
+class _Job:
+    """One checked request. runs: those begun so far."""
+
+    voice: str
+    rows: NDArray[np.float32]
+    pieces: list[Piece]
+    schedule: NDArray[np.float32]
+    budget: Budget
+    runs: list[Run] = field(default_factory=list)
 
 
 class TTS:
@@ -71,8 +61,9 @@ class TTS:
 
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int | None = None) -> None:
         self.bundle, self.config = bundle, bundle.config
-        self.engine = Engine(bundle, device, threads or physical_cores())
         self._tokenizer = bundle.tokenizer()
+        threads = cores() if threads is None else check_threads(threads)
+        self.engine = Engine(bundle, device, threads)
 
     @classmethod
     def load(
@@ -85,7 +76,8 @@ class TTS:
     ) -> TTS:
         """Open a bundle; without a path, the small one that the package carries.
 
-        verify: check the sha256 of every file. Raises BundleError.
+        device: "auto" (CUDA where it is, else the CPU), "cpu", "cuda" or "tensorrt"; threads: one per
+        physical core by default; verify: check the sha256 of every file. Raises BundleError.
         """
         folder = embedded_bundle() if path is None else Path(path)
         return cls(Bundle.open(folder, verify=verify), device, threads)
@@ -96,146 +88,95 @@ class TTS:
     def voices(self) -> list[str]:
         return self.bundle.voices
 
-    def say(self, text: str, voice: str | None = None, **options: float | str | None) -> Audio:
-        """Speak `text`; options as `synthesize`."""
-        return self.synthesize(text, voice, **options).audio  # type: ignore[arg-type]
+    def say(self, text: str, voice: str | None = None, **options: Unpack[Options]) -> Audio:
+        """Speak `text`; raises as `synthesize`."""
+        return self.synthesize(text, voice, **options).audio
 
     def stream(
-        self, text: str, voice: str | None = None, **options: float | str | None
+        self, text: str, voice: str | None = None, **options: Unpack[Options]
     ) -> Iterator[Audio]:
-        """Audio chunks as soon as they exist; together exactly what `say` returns."""
-        chosen = self._options(**options)  # type: ignore[arg-type]
-        _, rows = self._voice(voice)
-        for samples, _ in self._chunks(
-            self._pieces(text, rows), rows, chosen, [], (FIRST_CHUNK, CHUNK)
-        ):
-            yield Audio(samples, self.config.codec.sampling_rate)
+        """Audio chunks as soon as they exist; together exactly what `say` returns.
 
-    def synthesize(
-        self,
-        text: str,
-        voice: str | None = None,
-        *,
-        seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        solver: Solver | None = None,
-        max_seconds: float | None = None,
-    ) -> Speech:
-        """Speak `text` and report codes and times.
-
-        voice: the first one by default; steps, guidance, solver: the bundle's defaults (7, 1.2,
-        "euler"); max_seconds: stop then, at the latest; by default a bound scaled by the text.
-        Raises PromptError, VoiceError, FlowvoxError.
+        Bad input is refused at the call, not at the first chunk; raises as `synthesize`.
         """
-        started = time.perf_counter()
-        options = self._options(seed, steps, guidance, solver, max_seconds)
-        name, rows = self._voice(voice)
-        runs: list[Run] = []
-        codes, samples, first = [], [], 0.0
-        chunks = self._chunks(self._pieces(text, rows), rows, options, runs, (FIRST_CHUNK, CHUNK))
-        for chunk, frames in chunks:
+        job = self._job(text, voice, **options)
+        rate = self.config.codec.sampling_rate
+        return (Audio(samples, rate) for samples, _ in self._chunks(job))
+
+    def synthesize(self, text: str, voice: str | None = None, **options: Unpack[Options]) -> Speech:
+        """Speak `text` and report codes and times. voice: None for the first one.
+
+        Raises PromptError (no text, or too much), VoiceError (naming the voices), FlowvoxError (an
+        option out of range), BundleError (the model gives values that are not finite).
+        """
+        started, first = time.perf_counter(), 0.0
+        job = self._job(text, voice, **options)
+        samples = [np.zeros(0, dtype=np.float32)]
+        codes = [np.zeros((0, self.config.n_codebooks), dtype=np.int32)]
+        for chunk, frames in self._chunks(job):
             first = first or time.perf_counter() - started
             samples.append(chunk)
             codes.append(frames)
-        empty = np.zeros((0, self.config.n_codebooks), dtype=np.int32)
-        times = StageTimes(
-            sum(r.times.backbone for r in runs),
-            sum(r.times.flow for r in runs),
-            sum(r.times.codec for r in runs),
-            sum(r.times.frames for r in runs),
-        )
-        joined = np.concatenate(samples) if samples else np.zeros(0, dtype=np.float32)
         return Speech(
-            audio=Audio(joined, self.config.codec.sampling_rate),
-            codes=np.concatenate([empty, *codes]),
-            ended=all(run.ended for run in runs),
-            voice=name,
-            times=times,
+            audio=Audio(np.concatenate(samples), self.config.codec.sampling_rate),
+            codes=np.concatenate(codes),
+            ended=len(job.runs) == len(job.pieces) and all(run.ended for run in job.runs),
+            voice=job.voice,
+            times=sum((run.times for run in job.runs), StageTimes()),
             first_audio_seconds=first,
             compute_seconds=time.perf_counter() - started,
         )
 
-    def _options(
+    def _job(
         self,
+        text: str,
+        voice: str | None = None,
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
         solver: Solver | None = None,
         max_seconds: float | None = None,
-    ) -> _Options:
+    ) -> _Job:
+        """Check everything before anything is computed."""
         defaults = self.bundle.manifest["sampling"]
         steps = defaults["steps"] if steps is None else steps
         guidance = defaults["guidance"] if guidance is None else guidance
         solver = defaults["solver"] if solver is None else solver
         check_options(seed, steps, guidance, max_seconds, solver)
-        return _Options(seed, solver, steps, guidance, max_seconds)
+        name = self.bundle.default_voice if voice is None else voice
+        rows = self.bundle.voice(name)
+        pieces = plan(text, self._tokenizer, self.config, len(rows))
+        schedule = flow_schedule(solver, steps, guidance)
+        return _Job(name, rows, pieces, schedule, Budget(pieces, seed, max_seconds, self.config))
 
-    def _voice(self, voice: str | None) -> tuple[str, NDArray[np.float32]]:
-        if not self.voices:
-            raise VoiceError("this bundle has no voices")
-        name = self.voices[0] if voice is None else voice
-        return name, self.bundle.voice(name)
-
-    def _pieces(self, text: str, voice_rows: NDArray[np.float32]) -> list[list[int]]:
-        """Token ids of each run, checked against the context before anything is computed."""
-        if len(check_text(text)) > LONGEST_TEXT:
-            raise PromptError(
-                f"the text has {len(text)} characters; at most {LONGEST_TEXT}, split it"
-            )
-        pieces = [self._tokenizer.encode(piece) for piece in split_text(text, PIECE_CHARACTERS)]
-        room = self.config.backbone.max_positions - len(voice_rows) - FIXED_TOKENS
-        if any(len(ids) >= room for ids in pieces):
-            raise PromptError(f"the voice and the text do not fit the context of {room} positions")
-        return pieces
-
-    def _chunks(
-        self,
-        pieces: list[list[int]],
-        rows: NDArray[np.float32],
-        options: _Options,
-        runs: list[Run],
-        sizes: tuple[int, int],
-    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
-        """(samples, codes) chunk by chunk; a Run per piece is appended to `runs`."""
-        schedule = flow_schedule(options.solver, options.steps, options.guidance)
-        left = options.max_seconds
-        for index, ids in enumerate(pieces):
-            run = Run()
-            runs.append(run)
-            if left is not None and left * self.config.frame_rate < 0.5:
+    def _chunks(self, job: _Job) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:
+        """(samples, codes [F, 37]) chunk by chunk; a Run per piece is appended to the job."""
+        sizes = chunk_sizes()
+        size = next(sizes)
+        for piece in job.pieces:
+            noise = job.budget.rows(piece)
+            if len(noise) == 0:
                 return
-            prompt = self.engine.embed_prompt(ids, rows)
-            budget = frame_budget(len(self._tokenizer.decode(ids)), left, self.config)
-            budget = min(budget, self.config.backbone.max_positions - len(prompt))
-            noise = frame_noise(options.seed + index, budget, self.config.codec.acoustic_dim)
+            run = Run()
+            job.runs.append(run)
+            prompt = self.engine.embed_prompt(piece.ids, job.rows)
             codec = CodecStream(self.engine.codec_session, self.config)
             waiting: list[NDArray[np.int32]] = []
-            size = sizes[0] if index == 0 else sizes[1]
-            for frame in self.engine.frames(prompt, noise, schedule, run):
+            for frame in self.engine.frames(prompt, noise, job.schedule, run):
                 waiting.append(frame)
                 if len(waiting) >= size:
-                    yield self._decode(codec, waiting, run)
-                    waiting, size = [], sizes[1]
+                    yield _decode(codec, waiting, run)
+                    waiting, size = [], next(sizes)
             if waiting:
-                yield self._decode(codec, waiting, run)
-            if left is not None:
-                left -= run.times.frames / self.config.frame_rate
-
-    @staticmethod
-    def _decode(
-        codec: CodecStream, frames: list[NDArray[np.int32]], run: Run
-    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-        started = time.perf_counter()
-        codes = np.stack(frames)
-        samples = codec.decode(codes)
-        run.times.codec += time.perf_counter() - started
-        return samples, codes
+                yield _decode(codec, waiting, run)
+            job.budget.spend(run.times.frames)
 
 
-def embedded_bundle() -> Path:
-    """The bundle inside the package. Raises BundleError in a checkout where it was not built."""
-    path = Path(str(resources.files("flowvox"))) / "data" / DEFAULT_BUNDLE
-    if not path.is_dir():
-        raise BundleError("this installation carries no bundle of its own; name one with -b BUNDLE")
-    return path
+def _decode(
+    codec: CodecStream, frames: list[NDArray[np.int32]], run: Run
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    started = time.perf_counter()
+    codes = np.stack(frames)
+    samples = codec.decode(codes)
+    run.times.codec += time.perf_counter() - started
+    return samples, codes

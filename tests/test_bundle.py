@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from flowvox.bundle import MANIFEST, Bundle
+from flowvox.bundle import Bundle
 from flowvox.errors import BundleError, FlowvoxError, VoiceError
+from flowvox.manifest import MANIFEST
 
 
 @pytest.fixture
@@ -24,12 +25,16 @@ def edit(path: Path, change: Any) -> None:
     (path / MANIFEST).write_text(json.dumps(manifest))
 
 
+def read_all(path: Path) -> None:
+    bundle = Bundle.open(path)
+    bundle.table("token_embeddings")
+    bundle.voice(bundle.default_voice)
+    bundle.tokenizer()
+
+
 def refused(path: Path, says: str, kind: type[FlowvoxError] = BundleError) -> None:
     with pytest.raises(kind, match=says) as caught:
-        bundle = Bundle.open(path)
-        bundle.table("token_embeddings")
-        bundle.voice(bundle.voices[0])
-        bundle.tokenizer()
+        read_all(path)
     assert "\n" not in str(caught.value)
 
 

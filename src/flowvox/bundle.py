@@ -17,36 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.config import ModelConfig
-from flowvox.errors import BundleError
+from flowvox.errors import BundleError, VoiceError
 from flowvox.files import folder_beside
 from flowvox.graphs import CODEC_ENCODER, graph_specs
+from flowvox.manifest import MANIFEST, SCHEMA, read_manifest
 from flowvox.tables import Table
 from flowvox.tokenizer import Tokenizer
 from flowvox.voices import unknown_voice
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-MAX_MANIFEST = 64 << 20
-CHUNK = 1 << 20
-SECTIONS = {
-    "model": dict,
-    "recipe": dict,
-    "graphs": dict,
-    "sampling": dict,
-    "tables": dict,
-    "voices": dict,
-    "files": dict,
-    "license": str,
-}
-
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, streamed."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -82,27 +65,20 @@ class Bundle:
     def open(cls, path: Path, *, verify: bool = True) -> Bundle:
         """Read the manifest and check the files: present, inside, right size and (verify) sha256.
 
-        Raises BundleError, in one line that names the file.
+        Raises BundleError or ConfigError, in one line that names the file.
         """
         bundle = cls.unchecked(path)
-        manifest, config = bundle.manifest, bundle.config
         damage = next(bundle.damage(hashes=verify), None)
         if damage:
             raise BundleError(damage)
-        encoder = CODEC_ENCODER in manifest["graphs"]
-        expected = {k: v.to_dict() for k, v in graph_specs(config, encoder=encoder).items()}
-        if manifest["graphs"] != expected:
-            raise BundleError(
-                f"{path}: its graphs are not those of this flowvox; make the bundle again"
-            )
         return bundle
 
     @classmethod
     def unchecked(cls, path: Path) -> Bundle:
         """Only the manifest, for `flowvox verify`, which lists all damage by itself."""
-        manifest = _read_manifest(path)
+        manifest = read_manifest(path)
         where = f"{path}/{MANIFEST}: model"
-        return cls(path, manifest, ModelConfig.from_dict(manifest["model"].get("params"), where))
+        return cls(path, manifest, ModelConfig.from_dict(manifest["model"]["params"], where))
 
     def damage(self, *, hashes: bool) -> Iterator[str]:
         """A line for each file that is missing, unlisted, outside, or of other size or content."""
@@ -110,35 +86,50 @@ class Bundle:
         for name, entry in files.items():
             try:
                 file = self.file(name)
-                size, digest = entry["bytes"], entry["sha256"]
             except BundleError as error:
                 yield str(error)
                 continue
-            except (KeyError, TypeError):
-                yield f"{self.path}/{MANIFEST}: the entry of {name} is malformed"
-                continue
             if not file.is_file():
                 yield f"{file}: is missing; copy or make the bundle again"
-            elif file.stat().st_size != size:
+            elif file.stat().st_size != entry["bytes"]:
                 yield f"{file}: has another size than when it was made; copy the bundle again"
-            elif hashes and file_hash(file) != digest:
+            elif hashes and file_hash(file) != entry["sha256"]:
                 yield f"{file}: was changed after it was made; copy or make the bundle again"
+        for name in self._referenced():
+            try:
+                self.file(name)
+            except BundleError as error:
+                yield str(error)
         for file in sorted(self.path.rglob("*")):
             name = file.relative_to(self.path).as_posix()
-            if file.is_file() and name not in files and name != MANIFEST:
+            folder = file.is_dir() and not file.is_symlink()
+            if not folder and name not in files and name != MANIFEST:
                 yield f"{file}: does not belong to the bundle; remove it"
+        encoder = CODEC_ENCODER in self.manifest["graphs"]
+        specs = graph_specs(self.config, encoder=encoder)
+        if self.manifest["graphs"] != {name: spec.to_dict() for name, spec in specs.items()}:
+            yield f"{self.path}: its graphs are not those of this flowvox; make the bundle again"
 
-    def file(self, name: Any) -> Path:
-        """The path of a listed file; names that lead out of the folder are refused."""
-        if not isinstance(name, str):
-            raise BundleError(f"{self.path}/{MANIFEST}: {name!r} is not a file name")
-        pure = PurePosixPath(name)
-        plain = not pure.is_absolute() and ".." not in pure.parts and "\\" not in name
-        path = self.path / name
-        if not plain or not path.resolve().is_relative_to(self.path.resolve()):
+    def _referenced(self) -> Iterator[str]:
+        """Names of all files that the manifest's other sections and the graphs speak of."""
+        yield "tekken.json"
+        for graph in self.manifest["graphs"]:
+            yield from (f"{graph}.onnx", f"{graph}.onnx.data")
+        for table in self.manifest["tables"].values():
+            yield from (table[key] for key in ("file", "scales") if key in table)
+        yield from (voice["file"] for voice in self.manifest["voices"].values())
+
+    def file(self, name: str) -> Path:
+        """The path of a listed file; names and links that lead out of the folder are refused."""
+        pure = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
+        plain = pure.parts and pure.as_posix() == name and not pure.is_absolute()
+        if not plain or ".." in pure.parts or set("\\:\0") & set(name):
             raise BundleError(
                 f"{self.path}/{MANIFEST}: {name!r} points outside the bundle; refused"
             )
+        path = self.path / name
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise BundleError(f"{path}: is a link that points outside the bundle; refused")
         if name not in self.manifest["files"]:
             raise BundleError(f"{self.path}/{MANIFEST}: {name!r} is not in its list of files")
         return path
@@ -147,65 +138,50 @@ class Bundle:
     def voices(self) -> list[str]:
         return sorted(self.manifest["voices"])
 
+    @property
+    def default_voice(self) -> str:
+        """The first voice of params.json that is here, else the first by name. Raises VoiceError."""
+        if not self.voices:
+            raise VoiceError(f"{self.path}: has no voices")
+        return next((v for v in self.config.voices if v in self.voices), self.voices[0])
+
     def voice(self, name: str) -> NDArray[np.float32]:
         """Rows [N, dim] of a voice. Raises VoiceError, naming the voices there are."""
         if name not in self.manifest["voices"]:
             raise unknown_voice(name, self.voices)
-        path = self.file(_entry(self.manifest["voices"][name], "file", self.path))
-        try:
-            rows = np.load(path, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError, EOFError) as error:
-            raise BundleError(f"{path}: not a readable array ({error})") from None
-        if rows.ndim != 2 or rows.shape[1] != self.config.backbone.dim:
-            raise BundleError(f"{path}: has shape {list(rows.shape)}; make the bundle again")
+        entry = self.manifest["voices"][name]
+        table = Table(self.file(entry["file"]), None, (entry["rows"], self.config.backbone.dim))
+        rows = table.rows(np.arange(entry["rows"]))
+        if not np.isfinite(rows).all():
+            raise BundleError(f"{self.path}: voice {name} is not finite; make the bundle again")
         return rows
 
     def table(self, name: str) -> Table:
         """ "token_embeddings" or "code_embeddings"."""
-        entry = self.manifest["tables"].get(name)
-        scales = entry.get("scales") if isinstance(entry, dict) else None
+        entry = self.manifest["tables"][name]
+        scales = entry.get("scales")
         rows = {
             "token_embeddings": self.config.backbone.vocab_size,
             "code_embeddings": self.config.code_table_rows_padded,
         }[name]
         return Table(
-            self.file(_entry(entry, "file", self.path)),
+            self.file(entry["file"]),
             None if scales is None else self.file(scales),
             (rows, self.config.backbone.dim),
         )
 
     def tokenizer(self) -> Tokenizer:
-        return Tokenizer.load(self.file("tekken.json"))
+        """The tokenizer, of the model's vocabulary. Raises TokenizerError or BundleError."""
+        path, expected = self.file("tekken.json"), self.config.backbone.vocab_size
+        tokenizer = Tokenizer.load(path)
+        if tokenizer.vocab_size != expected:
+            raise BundleError(
+                f"{path}: has {tokenizer.vocab_size} tokens, the model {expected}; "
+                "make the bundle again"
+            )
+        return tokenizer
 
     @property
     def bytes(self) -> int:
         """Size of all files."""
         return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / MANIFEST
-    if not file.is_file():
-        raise BundleError(f"{path}: not a bundle (no {MANIFEST}); make one with flowvox quantize")
-    try:
-        if file.stat().st_size > MAX_MANIFEST:
-            raise ValueError("it is absurdly large")
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{file}: not readable ({error}); make the bundle again") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        version = manifest.get("schema") if isinstance(manifest, dict) else None
-        raise BundleError(
-            f"{file}: schema {version!r} is not {SCHEMA}; make the bundle again with this flowvox"
-        )
-    for key, kind in SECTIONS.items():
-        if not isinstance(manifest.get(key), kind):
-            raise BundleError(f"{file}: section '{key}' is missing; make the bundle again")
-    return manifest
-
-
-def _entry(entry: Any, key: str, path: Path) -> Any:
-    try:
-        return entry[key]
-    except (KeyError, TypeError):
-        raise BundleError(f"{path}/{MANIFEST}: an entry lacks '{key}'") from None

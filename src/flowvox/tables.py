@@ -1,4 +1,4 @@
-"""Embedding tables of a bundle: rows looked up in a memory-mapped array, never a matrix product."""
+"""Rows looked up in memory-mapped arrays: embedding tables and voices, never a matrix product."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from numpy.typing import NDArray
 
 from flowvox.errors import BundleError
 
+FLOATS = (np.float32, np.float16)
+SCAN_ROWS = 4096
+
 
 class Table:
-    """Rows stored as float32, float16, or int8 with one float32 scale per row."""
+    """Rows stored as float32, float16, or int8 with one float32 or float16 scale per row.
+
+    shape: [rows, dim] as the model needs it; anything else in the files is a BundleError.
+    """
 
     def __init__(self, values: Path, scales: Path | None, shape: tuple[int, int]) -> None:
         self._values = _mapped(values)
@@ -21,10 +27,12 @@ class Table:
                 f"{values}: has shape {list(self._values.shape)}, the model needs {list(shape)}; "
                 "make the bundle again"
             )
-        expected = (np.int8,) if scales else (np.float32, np.float16)
+        expected = (np.int8,) if scales else FLOATS
         if self._values.dtype not in expected:
             raise BundleError(f"{values}: is stored as {self._values.dtype}; make the bundle again")
-        if self._scales is not None and self._scales.shape != shape[:1]:
+        if self._scales is not None and (
+            self._scales.shape != shape[:1] or self._scales.dtype not in FLOATS
+        ):
             raise BundleError(f"{scales}: should have {shape[0]} scales; make the bundle again")
 
     def rows(self, ids: NDArray[np.integer] | list[int]) -> NDArray[np.float32]:
@@ -33,6 +41,16 @@ class Table:
         if self._scales is not None:
             picked *= self._scales[np.asarray(ids)][..., None]
         return picked
+
+    def is_finite(self) -> bool:
+        """Whether no value is NaN or infinite; reads the whole table, a few rows at a time."""
+        stored = (self._values, self._scales)
+        return all(
+            np.isfinite(array[start : start + SCAN_ROWS]).all()
+            for array in stored
+            if array is not None
+            for start in range(0, len(array), SCAN_ROWS)
+        )
 
 
 def _mapped(path: Path) -> NDArray[np.generic]:

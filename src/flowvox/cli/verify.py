@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flowvox.reference.checkpoint import Checkpoint
 
 EXIT_DAMAGED = 1
+SAMPLE, SAMPLE_SECONDS = "Hello.", 0.2
 
 
 def verify(
@@ -21,13 +22,6 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check names, shapes, hashes, graphs and values; exit 1 and list what is damaged."""
-    from flowvox.bundle import MANIFEST
-    from flowvox.errors import FlowvoxError
-
-    if not ((path / MANIFEST).exists() or (path / "params.json").exists()):
-        raise FlowvoxError(
-            f"{path}: neither a bundle (with {MANIFEST}) nor a checkpoint (with params.json)"
-        )
     problems = list(_problems(path))
     if as_json:
         typer.echo(json.dumps({"path": str(path), "ok": not problems, "problems": problems}))
@@ -38,28 +32,36 @@ def verify(
 
 
 def _problems(path: Path) -> Iterator[str]:
-    from flowvox.bundle import MANIFEST, Bundle
+    from flowvox.artifact import is_bundle
+    from flowvox.bundle import Bundle
     from flowvox.errors import FlowvoxError
-    from flowvox.reference.checkpoint import Checkpoint
 
+    bundle = is_bundle(path)  # neither of the two is the caller's mistake, not damage
     try:
-        if (path / MANIFEST).exists():
+        if bundle:
             yield from _bundle_problems(Bundle.unchecked(path))
         else:
+            from flowvox.reference.checkpoint import Checkpoint
+
             yield from _checkpoint_problems(Checkpoint.open(path))
     except FlowvoxError as error:
         yield str(error)
 
 
 def _bundle_problems(bundle: Bundle) -> Iterator[str]:
+    """Files first; only what is whole is opened, read and run."""
     damage = list(bundle.damage(hashes=True))
     yield from damage
-    if not damage:
-        from flowvox.runtime.tts import TTS
+    for name in bundle.manifest["tables"]:
+        if not damage and not bundle.table(name).is_finite():
+            yield f"{bundle.path}: {name} holds values that are not finite; make the bundle again"
+    if damage:
+        return
+    from flowvox.runtime.tts import TTS
 
-        TTS(bundle, "cpu", threads=1)  # opens every graph and compares its signature
-        for voice in bundle.voices:
-            bundle.voice(voice)
+    tts = TTS(bundle, "cpu", threads=1)  # opens every graph and compares its signature
+    for voice in bundle.voices:
+        tts.synthesize(SAMPLE, voice, max_seconds=SAMPLE_SECONDS)  # raises where values overflow
 
 
 def _checkpoint_problems(checkpoint: Checkpoint) -> Iterator[str]:
