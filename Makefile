@@ -7,7 +7,7 @@ RECIPES ?= fp32 fp16 int8 int4 embedded
 TEXT ?= Hello. This is a very small voice, speaking from four bits.
 BUNDLE ?= $(ARTIFACTS)/$(notdir $(CHECKPOINT))-int4
 # CPU builds of torch live on an index of their own; PyPI's Linux wheel would bring CUDA along.
-export PIP_EXTRA_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Threads that wait should sleep: the machine may have other work.
 export OMP_WAIT_POLICY = passive
 export KMP_BLOCKTIME = 0
@@ -28,11 +28,15 @@ setup: $(VENV)/.dev ## environment for development (.venv)
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.export: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.torch: constraints.txt | $(VENV)/bin/python
+	$(INSTALL) --no-deps --extra-index-url $(TORCH_INDEX) torch
+	@touch $@
+
+$(VENV)/.export: pyproject.toml $(VENV)/.torch
 	$(INSTALL) -e '.[export]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.export
 

@@ -19,7 +19,8 @@ def main() -> None:
     for bundle in bundles:
         components = bundle.manifest["components"]
         bits = [
-            f"{components[name]['bits_per_weight']:.2f}" if name in components else "-" for name in names
+            f"{components[name]['bits_per_weight']:.2f}" if name in components else "-"
+            for name in names
         ]
         table.add_row(bundle.path.name, f"{bundle.bytes / 1e6:.1f}", *bits)
     Console(width=max(Console().width, 100)).print(table)

@@ -42,14 +42,18 @@ def test_a_whole_bundle_opens(copy: Path) -> None:
     bundle = Bundle.open(copy)
     assert bundle.voices == ["first", "second"]
     assert bundle.voice("first").shape[1] == bundle.config.backbone.dim
-    assert bundle.bytes == sum(f.stat().st_size for f in copy.rglob("*") if f.is_file()) - (
-        copy / MANIFEST
-    ).stat().st_size
+    assert (
+        bundle.bytes
+        == sum(f.stat().st_size for f in copy.rglob("*") if f.is_file())
+        - (copy / MANIFEST).stat().st_size
+    )
     with pytest.raises(VoiceError, match="first, second"):
         bundle.voice("third")
 
 
-@pytest.mark.parametrize("name", ["backbone.onnx.data", "flow.onnx", "tekken.json", "voices/first.npy"])
+@pytest.mark.parametrize(
+    "name", ["backbone.onnx.data", "flow.onnx", "tekken.json", "voices/first.npy"]
+)
 def test_one_flipped_byte_is_found(copy: Path, name: str) -> None:
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -71,7 +75,10 @@ def test_missing_cut_and_added_files(copy: Path) -> None:
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../outside", "..\\outside"])
 def test_names_that_point_outside_are_refused(copy: Path, name: str) -> None:
     (copy.parent / "outside").write_text("secret")
-    entry = {"bytes": 6, "sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"}
+    entry = {
+        "bytes": 6,
+        "sha256": "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b",
+    }
     edit(copy, lambda m: m["files"].update({name: entry}))
     refused(copy, "points outside")
 

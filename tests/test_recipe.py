@@ -71,7 +71,9 @@ def test_mistakes_are_named(change: dict[str, object], says: str) -> None:
 
 
 def test_files_and_names(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("version: 1\nname: mine\nrules: [{component: '*', format: int8}]\n")
+    (tmp_path / "mine.yaml").write_text(
+        "version: 1\nname: mine\nrules: [{component: '*', format: int8}]\n"
+    )
     assert load_recipe(str(tmp_path / "mine.yaml")).name == "mine"
     with pytest.raises(RecipeError, match="fp16"):
         load_recipe("int3")

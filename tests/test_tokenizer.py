@@ -45,7 +45,9 @@ def many_strings(count: int) -> list[str]:
     spaces = [" ", "  ", "\n", "\r\n", "\t", "", " \n ", "\u00a0", "/", ". ", ", "]
     strings = []
     for index in range(count):
-        scripts = list(SCRIPTS) if index % 5 == 0 else [list(SCRIPTS)[index % len(SCRIPTS)], "latin"]
+        scripts = (
+            list(SCRIPTS) if index % 5 == 0 else [list(SCRIPTS)[index % len(SCRIPTS)], "latin"]
+        )
         parts = []
         for _ in range(rng.randint(1, 8)):
             low, high = SCRIPTS[rng.choice(scripts)]
@@ -86,7 +88,8 @@ def test_the_prompt_is_that_of_mistral_common(tmp_path: Path, ours: Tokenizer) -
     others = sorted({token.value for token in SpecialTokens} - set(names.values()))
     names |= dict(zip(range(100, 1000), others, strict=False))  # it insists on all it knows
     document["special_tokens"] = [
-        {"rank": i, "token_str": names.get(i, f"<SPECIAL_{i}>"), "is_control": True} for i in range(1000)
+        {"rank": i, "token_str": names.get(i, f"<SPECIAL_{i}>"), "is_control": True}
+        for i in range(1000)
     ]
     document["audio"] = {
         "sampling_rate": 24000, "frame_rate": 12.5, "chunk_length_s": 30.0,
@@ -121,7 +124,11 @@ def small_document() -> dict[str, object]:
         for i in range(256)
     ]
     return {
-        "config": {"pattern": r"\s+|\S+", "default_vocab_size": 266, "default_num_special_tokens": 10},
+        "config": {
+            "pattern": r"\s+|\S+",
+            "default_vocab_size": 266,
+            "default_num_special_tokens": 10,
+        },
         "vocab": vocabulary,
         "special_tokens": [{"rank": 1, "token_str": "<s>", "is_control": True}],
     }
@@ -143,7 +150,9 @@ def test_a_minimal_file_works(tmp_path: Path) -> None:
      (("vocab", 5, "token_bytes"), "!"), (("vocab", 5, "token_bytes"), "AA=="),
      (("special_tokens",), 3), (("special_tokens", 0, "rank"), 99)],
 )  # fmt: skip
-def test_damaged_files_are_one_line_errors(tmp_path: Path, path: tuple[object, ...], value: object) -> None:
+def test_damaged_files_are_one_line_errors(
+    tmp_path: Path, path: tuple[object, ...], value: object
+) -> None:
     document = small_document()
     target = document
     for key in path[:-1]:

@@ -20,7 +20,16 @@ LARGEST_WHEEL = 13_000_000
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(REPOSITORY)]
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(out),
+        str(REPOSITORY),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return next(out.glob("*.whl"))
 
@@ -30,7 +39,16 @@ def test_the_wheel_holds_every_room_once_and_the_bundle(wheel: Path) -> None:
     assert len(names) == len(set(names))
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"flowvox"}
-    for room in ("reference", "exporters", "quantizers", "runtime", "eval", "cli", "recipes", "shapes"):
+    for room in (
+        "reference",
+        "exporters",
+        "quantizers",
+        "runtime",
+        "eval",
+        "cli",
+        "recipes",
+        "shapes",
+    ):
         assert any(name.startswith(f"flowvox/{room}/") for name in names), room
     assert "flowvox/data/tiny-int4/manifest.json" in names
     assert wheel.stat().st_size < LARGEST_WHEEL
@@ -40,9 +58,19 @@ def test_an_empty_environment_speaks(wheel: Path, tmp_path: Path) -> None:
     """No model, no network at run time, no torch."""
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
-    install = ["-m", "pip", "install", "--quiet", "-c", str(REPOSITORY / "constraints.txt"), str(wheel)]
+    install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        str(REPOSITORY / "constraints.txt"),
+        str(wheel),
+    ]
     subprocess.run([python, *install], check=True)
-    packages = subprocess.run([python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True)
+    packages = subprocess.run(
+        [python, "-m", "pip", "list", "--format", "json"], check=True, capture_output=True
+    )
     installed = {package["name"].lower() for package in json.loads(packages.stdout)}
     assert not installed & {"torch", "onnx", "onnxscript", "gguf", "transformers", "scipy"}
     environment = {"PATH": str(tmp_path / "env" / "bin"), "HOME": str(tmp_path), "LANG": "C.UTF-8"}

@@ -67,10 +67,14 @@ def test_codec_gives_the_same_samples_in_any_chunks(
         parts.append(stream.decode(codes[start : start + count]))
         start += count
     expected = reference.decode(codes)
-    np.testing.assert_allclose(np.concatenate(parts), expected, rtol=0, atol=2e-6 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.concatenate(parts), expected, rtol=0, atol=2e-6 * np.abs(expected).max()
+    )
 
 
-def test_whole_decode_crosses_its_own_chunks(engine: Engine, reference: ReferenceTTS, codes: np.ndarray) -> None:
+def test_whole_decode_crosses_its_own_chunks(
+    engine: Engine, reference: ReferenceTTS, codes: np.ndarray
+) -> None:
     many = np.concatenate([codes] * 4)
     ours, expected = decode_whole(engine.codec_session, engine.config, many), reference.decode(many)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=2e-6 * np.abs(expected).max())
@@ -85,7 +89,9 @@ def test_prefill_in_pieces_equals_one_pass(engine: Engine) -> None:
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("solver", "steps"), [("euler", 1), ("euler", 7), ("midpoint", 3), ("euler", 16)])
+@pytest.mark.parametrize(
+    ("solver", "steps"), [("euler", 1), ("euler", 7), ("midpoint", 3), ("euler", 16)]
+)
 def test_any_number_of_steps_and_both_solvers(
     engine: Engine, reference: ReferenceTTS, solver: str, steps: int
 ) -> None:
@@ -100,7 +106,9 @@ def test_any_number_of_steps_and_both_solvers(
     np.testing.assert_allclose(latents, expected.numpy(), rtol=0, atol=1e-5)
 
 
-def test_encoder_gives_the_reference_codes(micro_bundles: dict[str, Path], reference: ReferenceTTS) -> None:
+def test_encoder_gives_the_reference_codes(
+    micro_bundles: dict[str, Path], reference: ReferenceTTS
+) -> None:
     import onnxruntime as ort
     import torch
 
@@ -110,4 +118,6 @@ def test_encoder_gives_the_reference_codes(micro_bundles: dict[str, Path], refer
         samples = np.random.default_rng(patches).normal(size=(1, patches * config.patch_size))
         samples = samples.astype(np.float32)
         (codes,) = session.run(["codes"], {"samples": samples})
-        np.testing.assert_array_equal(codes, reference.model.codec.encode(torch.from_numpy(samples)).numpy())
+        np.testing.assert_array_equal(
+            codes, reference.model.codec.encode(torch.from_numpy(samples)).numpy()
+        )

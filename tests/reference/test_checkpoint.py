@@ -33,7 +33,9 @@ def load(path: Path) -> dict[str, np.ndarray]:
 
 
 def save(file: Path, tensors: dict[str, np.ndarray]) -> None:
-    data = b"".join(to_bfloat16(np.ascontiguousarray(t, dtype=np.float32)).tobytes() for t in tensors.values())
+    data = b"".join(
+        to_bfloat16(np.ascontiguousarray(t, dtype=np.float32)).tobytes() for t in tensors.values()
+    )
     file.write_bytes(header_bytes({name: t.shape for name, t in tensors.items()}) + data)
 
 
@@ -78,7 +80,9 @@ def test_values_that_are_not_finite(copy: Path, value: float) -> None:
     file = SafetensorsFile(copy / WEIGHTS)
     stored = file.tensors["norm.weight"]
     data = bytearray((copy / WEIGHTS).read_bytes())
-    data[stored.start : stored.start + 2] = (np.float32(value).view(np.uint32) >> 16).astype("<u2").tobytes()
+    data[stored.start : stored.start + 2] = (
+        (np.float32(value).view(np.uint32) >> 16).astype("<u2").tobytes()
+    )
     (copy / WEIGHTS).write_bytes(data)
     assert tensors["norm.weight"].size
     refused(copy, r"norm\.weight holds values that are not finite")
@@ -99,7 +103,10 @@ def test_shards_and_an_output_head(copy: Path) -> None:
     names = list(tensors)
     (copy / WEIGHTS).unlink()
     save(copy / "model-1.safetensors", {n: tensors[n] for n in names[:30]})
-    save(copy / "model-2.safetensors", {n: tensors[n] for n in names[30:]} | {"output.weight": np.ones((2, 2))})
+    save(
+        copy / "model-2.safetensors",
+        {n: tensors[n] for n in names[30:]} | {"output.weight": np.ones((2, 2))},
+    )
     checkpoint = Checkpoint.open(copy)
     np.testing.assert_array_equal(checkpoint.read(names[-1]), tensors[names[-1]])
     save(copy / "model-3.safetensors", {names[0]: tensors[names[0]]})
@@ -129,7 +136,9 @@ def test_the_licence_comes_from_the_card(copy: Path) -> None:
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_mutated_headers_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_mutated_headers_never_crash(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     file = tmp_path_factory.mktemp("header") / WEIGHTS
     save(file, {"a": np.ones((2, 3)), "b": np.ones(4)})
     content = bytearray(file.read_bytes())

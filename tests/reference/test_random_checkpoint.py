@@ -23,7 +23,10 @@ from flowvox.tokenizer import Tokenizer
 def test_names_and_shapes_are_those_of_the_layout(random_micro: Path) -> None:
     checkpoint = Checkpoint.open(random_micro)
     assert checkpoint.shapes == checkpoint_tensors(checkpoint.config, encoder=True)
-    assert Tokenizer.load(checkpoint.tokenizer_path).vocab_size == checkpoint.config.backbone.vocab_size
+    assert (
+        Tokenizer.load(checkpoint.tokenizer_path).vocab_size
+        == checkpoint.config.backbone.vocab_size
+    )
     assert list(checkpoint.voices()) == ["first", "second"]
 
 
@@ -71,7 +74,9 @@ def test_bad_requests(tmp_path: Path) -> None:
         write_random_checkpoint(micro_params(), tmp_path / "there", seed=0)
 
 
-def test_a_full_disk_is_noticed_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shutil
 
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)

@@ -61,7 +61,7 @@ def test_every_run_fits_the_context(
     try:
         pieces = plan(text, tokenizer, config, voice_frames=100)
     except PromptError as error:
-        assert "shorter sentences" in str(error)  # noqa: PT017
+        assert "shorter sentences" in str(error)
         return
     for piece in pieces:
         assert piece.frames >= 1

@@ -50,7 +50,9 @@ def test_options_reach_the_model_as_in_the_reference(tts: TTS, reference: Refere
 def test_streaming_gives_the_samples_of_say(tts: TTS) -> None:
     for seed in range(3):
         chunks = list(tts.stream(TEXT, "second", seed=seed, max_seconds=2))
-        streamed = np.concatenate([c.samples for c in chunks]) if chunks else np.zeros(0, np.float32)
+        streamed = (
+            np.concatenate([c.samples for c in chunks]) if chunks else np.zeros(0, np.float32)
+        )
         said = tts.say(TEXT, "second", seed=seed, max_seconds=2)
         np.testing.assert_array_equal(streamed, said.samples)
 
@@ -75,7 +77,8 @@ def test_a_runaway_is_cut_and_says_so(tts: TTS) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[AUDIO] [END]", "\x00\x07\x1b[31m", "👩‍👩‍👧‍👦 😀", "日本語", "a" * 3000, "a\ud800b", "…"]
+    "text",
+    ["[AUDIO] [END]", "\x00\x07\x1b[31m", "👩‍👩‍👧‍👦 😀", "日本語", "a" * 3000, "a\ud800b", "…"],
 )
 def test_any_text_is_spoken(tts: TTS, text: str) -> None:
     speech = tts.synthesize(text, "first", max_seconds=0.3)
@@ -114,5 +117,7 @@ def test_audio_is_saved_as_16_bit_wav(tts: TTS, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", ["fp16", "int8", "int4"])
 def test_quantized_bundles_speak(micro_bundles: dict[str, Path], recipe: str) -> None:
-    speech = TTS.load(micro_bundles[recipe], threads=1).synthesize(TEXT, "first", max_seconds=1, seed=2)
+    speech = TTS.load(micro_bundles[recipe], threads=1).synthesize(
+        TEXT, "first", max_seconds=1, seed=2
+    )
     assert np.isfinite(speech.audio.samples).all()
