@@ -11,8 +11,8 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvox.artifact import embedded_bundle
 from flowvox.bundle import Bundle
+from flowvox.embedded import embedded_bundle
 from flowvox.machine import cores
 from flowvox.runtime.audio import Audio
 from flowvox.runtime.codec import CodecStream

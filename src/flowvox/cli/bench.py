@@ -21,7 +21,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Interleaved speed, memory, load time and size."""
-    from flowvox.artifact import open_artifact
+    from flowvox.cli.artifact import open_artifact
     from flowvox.cli.progress import byte_progress
     from flowvox.eval.bench import run_bench
 

@@ -37,7 +37,7 @@ def _facts() -> dict[str, Any]:
     import onnxruntime as ort
 
     from flowvox import __version__
-    from flowvox.artifact import embedded_bundle
+    from flowvox.embedded import embedded_bundle
     from flowvox.errors import FlowvoxError
     from flowvox.machine import cores, cpu_features, memory_bytes
 

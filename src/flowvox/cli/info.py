@@ -18,8 +18,8 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """What is in a bundle or checkpoint."""
-    from flowvox.artifact import open_artifact
     from flowvox.bundle import Bundle
+    from flowvox.cli.artifact import open_artifact
 
     artifact = open_artifact(path)
     facts = _of_bundle(artifact) if isinstance(artifact, Bundle) else _of_checkpoint(artifact)

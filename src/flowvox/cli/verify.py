@@ -32,8 +32,8 @@ def verify(
 
 
 def _problems(path: Path) -> Iterator[str]:
-    from flowvox.artifact import is_bundle
     from flowvox.bundle import Bundle
+    from flowvox.cli.artifact import is_bundle
     from flowvox.errors import FlowvoxError
 
     bundle = is_bundle(path)  # neither of the two is the caller's mistake, not damage

@@ -16,8 +16,9 @@ def voices(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the voices."""
-    from flowvox.artifact import embedded_bundle, open_artifact
     from flowvox.bundle import Bundle
+    from flowvox.cli.artifact import open_artifact
+    from flowvox.embedded import embedded_bundle
 
     artifact = open_artifact(path or embedded_bundle())
     names = artifact.voices if isinstance(artifact, Bundle) else list(artifact.voices())
