@@ -27,6 +27,12 @@ def lm(arguments: argparse.Namespace) -> None:
     train(arguments.work, arguments.minutes, frames=1600, lr=2e-3)
 
 
+def script(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.script import rehearse
+
+    rehearse(arguments.work, arguments.minutes, frames=1200, lr=2e-3)
+
+
 def decoder(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.codec import train_decoder
 
@@ -54,7 +60,7 @@ def score(arguments: argparse.Namespace) -> None:
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
-    stage.__name__: stage for stage in (corpus, dataset, lm, decoder, encoder, pack, score)
+    stage.__name__: stage for stage in (corpus, dataset, lm, script, decoder, encoder, pack, score)
 }
 
 
@@ -66,7 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
     parser.add_argument("--minutes", type=float, default=30, help="a training's time in all")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--count", type=int, default=60, help="sentences per voice to score")
+    parser.add_argument("--count", type=int, default=60, help="sentences to score")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     STAGES[arguments.stage](arguments)

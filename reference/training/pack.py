@@ -20,6 +20,7 @@ from flowvox.reference.training.codec import SEMANTIC_SCALE
 from flowvox.reference.training.codes import CodeSpace
 from flowvox.reference.training.corpus import VOICES
 from flowvox.reference.training.dataset import Dataset
+from flowvox.reference.training.script import script_utterances
 from flowvox.tensors import CODE_EMBEDDINGS, CODEC, FLOW, checkpoint_tensors
 from flowvox.voices import to_bfloat16, write_voice_pt
 
@@ -34,7 +35,8 @@ CODEC_PARTS = {
 def trained_tensors(work: Path) -> dict[str, Tensor]:
     """Every trained tensor under its checkpoint name; encoder only where it has been trained."""
     tensors: dict[str, Tensor] = {}
-    for name, value in _average(work, "lm").items():
+    rehearsed = (work / "script" / "latest.pt").exists()
+    for name, value in _average(work, "script" if rehearsed else "lm").items():
         part, rest = name.split(".", 1)
         if part in {"backbone", "flow"}:
             tensors[{"backbone": "", "flow": FLOW}[part] + rest] = value
@@ -56,7 +58,7 @@ def _average(work: Path, stage: str) -> dict[str, Tensor]:
 
 
 def pack(work: Path, out: Path) -> None:
-    """Write params.json, consolidated.safetensors, tekken.json and the voices into `out`."""
+    """Write params.json, consolidated.safetensors, tekken.json, the voices, script and hashes."""
     config = ModelConfig.load(work / "params.json")
     tensors = trained_tensors(work)
     encoder = f"{CODEC}input_proj.conv.parametrizations.weight.original0" in tensors
@@ -75,6 +77,10 @@ def pack(work: Path, out: Path) -> None:
     for name, voice in rows.items():
         write_voice_pt(out / "voice_embedding" / f"{name}.pt", voice)
     vocabulary = [bytes.fromhex(str(t)) for t in np.load(work / "dataset/small.npz")["vocabulary"]]
+    script = [data.texts[i] for voice in range(len(VOICES)) for i in script_utterances(data, voice)]
+    write_beside(out / "script.txt", ("\n".join(dict.fromkeys(script)) + "\n").encode())
+    hashes = (work / "corpus" / "training-text-hashes.txt").read_bytes()
+    write_beside(out / "training-text-hashes.txt", hashes)
     write_tekken(out / "tekken.json", vocabulary, {name: len(v) for name, v in rows.items()})
 
 

@@ -26,6 +26,7 @@ from flowvox.reference.training.batches import Sampler
 from flowvox.reference.training.corpus import VOICES
 from flowvox.reference.training.dataset import Dataset
 from flowvox.reference.training.lm import LanguageModel, evaluate
+from flowvox.reference.training.script import script_utterances
 from flowvox.reference.training.synth import FRAME, RATE
 from flowvox.tokenizer import Tokenizer
 
@@ -121,18 +122,22 @@ def score_codec(work: Path, folder: Path, count: int) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def score_speech(work: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
+def score_speech(
+    work: Path, folder: Path, chooser: str, counts: tuple[int, int], seed: int
+) -> dict[str, Any]:
     """Free-running fp32 synthesis: WER, share that ends by itself, length against the teacher's.
 
-    Held-out sentences per voice; `phrases`: of at most five words, seen in training, first voice.
+    chooser: "held_out" or "script"; counts: sentences of each voice.
     """
     checkpoint, data, listen = Checkpoint.open(folder), Dataset.load(work), Listener()
     model = load_model(checkpoint)
-    sets = {voice: (voice, held_out(data, index, count)) for index, voice in enumerate(VOICES)}
-    sets["phrases"] = (VOICES[0], trained_phrases(data, count))
     result: dict[str, Any] = {}
-    for name, (voice, chosen) in sets.items():
+    for index, voice in enumerate(VOICES):
         speak = speaker(checkpoint, model, voice)
+        if chooser == "script":
+            chosen = script_utterances(data, index)[: counts[index]]
+        else:
+            chosen = held_out(data, index, counts[index])
         texts = [data.texts[i] for i in chosen]
         heard, ended, ratios = [], [], []
         for i, text in zip(chosen, texts, strict=True):
@@ -141,24 +146,17 @@ def score_speech(work: Path, folder: Path, count: int, seed: int) -> dict[str, A
             ended.append(generation.ended)
             ratios.append(len(generation.codes) / length)
             heard.append(listen(decode_audio(model, generation.codes)))
-        result[name] = {
-            "wer_free_running": round(word_error_rate(texts, heard), 4),
+        result[voice] = {
+            "wer": round(word_error_rate(texts, heard), 4),
             "ended": round(float(np.mean(ended)), 4),
             "duration_ratio": round(float(np.median(ratios)), 3),
             "sentences": len(texts),
             "words": sum(len(plain(t).split()) for t in texts),
         }
-        print(name, result[name], flush=True)
+        print(chooser, voice, result[voice], flush=True)
         for text, said in list(zip(texts, heard, strict=True))[:8]:
             print("  ", text, "|", said.strip(), flush=True)
     return result
-
-
-def trained_phrases(data: Dataset, count: int) -> list[int]:
-    """Utterances of training with 3 to 5 words, first voice."""
-    words = np.array([len(text.split()) for text in data.texts])
-    usable = ~data.held_out & (data.voice == 0) & (words >= 3) & (words <= 5)
-    return [int(i) for i in np.flatnonzero(usable)[:count]]
 
 
 def score_teacher_forced(work: Path, folder: Path) -> dict[str, float]:
@@ -174,11 +172,16 @@ def score_teacher_forced(work: Path, folder: Path) -> dict[str, float]:
 
 
 def score(work: Path, folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """Everything: {voice: numbers, "phrases": numbers, "teacher_forced": numbers}."""
+    """Everything, `count` sentences of the first voice and a third of it of the second."""
+    counts = (count, count // 3)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        script = pool.submit(score_speech, work, folder, "script", counts, seed)
+        unseen = pool.submit(score_speech, work, folder, "held_out", counts, seed)
         codec = pool.submit(score_codec, work, folder, count)
-        result = pool.submit(score_speech, work, folder, count, seed).result()
-        for voice, numbers in codec.result().items():
-            result[voice] = numbers | result[voice]
-    result["teacher_forced"] = score_teacher_forced(work, folder)
-    return result | {"seed": seed}
+        return {
+            "seed": seed,
+            "codec": codec.result(),
+            "script": script.result(),
+            "held_out": unseen.result(),
+            "teacher_forced": score_teacher_forced(work, folder),
+        }
