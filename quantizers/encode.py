@@ -56,13 +56,16 @@ def encode_matrix(weights: NDArray[np.float32], rule: Rule) -> MatrixWeights:
 def stored_format(name: str, shape: Shape, rule: Rule) -> str:
     """Only matrices are ever quantized; vectors, convolutions and centroids stay float."""
     matrix = len(shape) == 2 and "quantizer." not in name
-    return rule.format if matrix or rule.format.startswith("float") else "float32"
+    any_shape = rule.format.startswith("float") or rule.format == "omit"
+    return rule.format if matrix or any_shape else "float32"
 
 
 def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
     """Bytes that the tensor takes under the rule, alignment aside."""
     size = math.prod(shape)
     fmt = stored_format(name, shape, rule)
+    if fmt == "omit":
+        return 0
     if fmt.startswith("float"):
         return size * (2 if fmt == "float16" else 4)
     if fmt == "nf4":

@@ -35,6 +35,13 @@ def test_only_matrices_are_quantized() -> None:
     assert stored_format("norm.weight", (72,), int4) == "float32"
 
 
+def test_what_is_omitted_takes_no_bytes() -> None:
+    omit = Rule("codec_encoder", "omit")
+    for shape in [(72,), (24, 72), (12, 24, 7)]:
+        assert stored_format("norm.weight", shape, omit) == "omit"
+        assert stored_bytes("norm.weight", shape, omit) == 0
+
+
 @pytest.mark.parametrize("name", ["nf4", "int8-dynamic"])
 def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "_installed", lambda package: False)
