@@ -61,7 +61,7 @@ bench: $(BUNDLES) ## interleaved speed of the bundles and the torch reference
 	$(BIN)/flowvox bench $(CHECKPOINT) $(BUNDLES)
 
 results: $(VENV)/.eval $(BUNDLES) ## measure speed and quality, write docs/results/
-	$(BIN)/python -m flowvox.eval.results $(CHECKPOINT) $(BUNDLES) -o docs/results
+	$(BIN)/python -m flowvox.eval.results $(CHECKPOINT) $(BUNDLES) -o docs/results --readme README.md
 
 test: $(VENV)/.dev ## the tests
 	$(BIN)/pytest -q
