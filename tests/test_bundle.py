@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from flowvox.bundle import Bundle
+from flowvox.bundle import Bundle, file_hash
 from flowvox.errors import BundleError, FlowvoxError, VoiceError
 from flowvox.manifest import MANIFEST
+from tests.test_config import JSON
 
 
 @pytest.fixture
@@ -93,7 +98,6 @@ def test_external_data_outside_the_bundle_is_refused(copy: Path) -> None:
     """A graph whose weights are said to lie elsewhere does not load, even if its hash is right."""
     import onnx
 
-    from flowvox.bundle import file_hash
     from flowvox.runtime.tts import TTS
 
     shutil.copyfile(copy / "flow.onnx.data", copy.parent / "stolen.data")
@@ -103,8 +107,7 @@ def test_external_data_outside_the_bundle_is_refused(copy: Path) -> None:
             if entry.key == "location":
                 entry.value = "../stolen.data"
     (copy / "flow.onnx").write_bytes(model.SerializeToString())
-    entry = {"bytes": (copy / "flow.onnx").stat().st_size, "sha256": file_hash(copy / "flow.onnx")}
-    edit(copy, lambda m: m["files"].update({"flow.onnx": entry}))
+    rehash(copy, "flow.onnx")
     with pytest.raises(BundleError, match=r"flow\.onnx"):
         TTS.load(copy)
 
@@ -122,6 +125,100 @@ def test_external_data_outside_the_bundle_is_refused(copy: Path) -> None:
 def test_damaged_manifests(copy: Path, change: Any, says: str) -> None:
     edit(copy, change)
     refused(copy, says, FlowvoxError)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [(lambda m: m.update(schema=True), "schema"), (lambda m: m.update(sampling={}), "sampling.steps"),
+     (lambda m: m["sampling"].update(steps="7"), "sampling.steps"),
+     (lambda m: m["sampling"].update(solver="heun"), "sampling.solver"),
+     (lambda m: m.update(recipe={}), "recipe.name"), (lambda m: m.pop("components"), "components"),
+     (lambda m: m["components"].update(flow=3), "components.flow"),
+     (lambda m: m["files"]["flow.onnx"].update(bytes=-1), "files.flow.onnx.bytes"),
+     (lambda m: m["files"]["flow.onnx"].update(sha256="0"), "files.flow.onnx.sha256"),
+     (lambda m: m["voices"].update({"../x": m["voices"]["first"]}), "not a voice name"),
+     (lambda m: m["voices"]["first"].update(file="flow.onnx"), "not a readable array"),
+     (lambda m: m["voices"]["first"].update(rows=10**12), "shape"),
+     (lambda m: m["tables"]["code_embeddings"].update(scales="tekken.json"), "not a readable array"),
+     (lambda m: m["files"].pop("tekken.json"), "not in its list"),
+     (lambda m: m["files"].update({"a\0b": m["files"]["flow.onnx"]}), "outside")],
+)  # fmt: skip
+def test_malformed_sections_are_named(copy: Path, change: Any, says: str) -> None:
+    edit(copy, change)
+    with pytest.raises(FlowvoxError, match=says) as caught:
+        read_everything(copy)
+    assert "\n" not in str(caught.value)
+
+
+def read_everything(path: Path) -> None:
+    bundle = Bundle.open(path, verify=False)
+    for voice in bundle.voices:
+        bundle.voice(voice)
+    for table in bundle.manifest["tables"]:
+        bundle.table(table)
+    bundle.tokenizer()
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_replaced_value_is_an_error_or_a_bundle(
+    micro_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Wherever a manifest is wrong, the answer is a bundle or one line, never a traceback."""
+    source = micro_bundles["int4"]
+    manifest = json.loads((source / MANIFEST).read_text())
+    target = manifest
+    while True:
+        key = data.draw(st.sampled_from(sorted(target)))
+        if not isinstance(target[key], dict) or not target[key] or data.draw(st.booleans()):
+            break
+        target = target[key]
+    target[key] = data.draw(JSON)
+    folder = tmp_path_factory.mktemp("fuzzed")
+    shutil.copytree(source, folder, copy_function=os.link, dirs_exist_ok=True)
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    try:
+        read_everything(folder)
+    except FlowvoxError as error:
+        assert "\n" not in str(error)
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_link_to_an_unlisted_folder_is_found(copy: Path) -> None:
+    (copy / "more").symlink_to(copy.parent)
+    refused(copy, "does not belong")
+
+
+def test_a_tokenizer_of_another_model_is_refused(copy: Path) -> None:
+    document = json.loads((copy / "tekken.json").read_text())
+    document["config"]["default_vocab_size"] -= 1
+    (copy / "tekken.json").write_text(json.dumps(document))
+    rehash(copy, "tekken.json")
+    refused(copy, "tokens")
+
+
+def test_a_voice_that_is_not_finite_is_refused(copy: Path) -> None:
+    rows = np.load(copy / "voices" / "first.npy")
+    rows[0, 0] = np.nan
+    np.save(copy / "voices" / "first.npy", rows)
+    rehash(copy, "voices/first.npy")
+    refused(copy, "not finite")
+
+
+def test_the_default_voice_is_the_first_of_the_model(copy: Path) -> None:
+    """The published model names an English voice first; by name it would be an Arabic one."""
+    edit(copy, lambda m: m["model"]["params"]["multimodal"]["audio_tokenizer_args"].update(
+        voice={"second": 0, "first": 1}
+    ))  # fmt: skip
+    assert Bundle.open(copy).default_voice == "second"
+
+
+def rehash(path: Path, name: str) -> None:
+    """Make the manifest agree with a file that was changed on purpose."""
+    entry = {"bytes": (path / name).stat().st_size, "sha256": file_hash(path / name)}
+    edit(path, lambda m: m["files"].update({name: entry}))
 
 
 def test_not_a_bundle(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_text_that_fits_is_left_alone() -> None:
     [
         ("One two. Three four, five six. Seven.", ["One two.", "Three four,", "five six. Seven."]),
         ('He said "Stop now." Then we left.', ['He said "Stop now."', "Then we left."]),
-        ("今日は晴れ。明日は雨、たぶん。それから。", ["今日は晴れ。明日は雨、たぶん。", "それから。"]),
+        ("今日は晴れ。明日は雨、たぶん。ではまた後で。", ["今日は晴れ。明日は雨、たぶん。", "ではまた後で。"]),
         ("a" * 45, ["a" * 20, "a" * 20, "a" * 5]),
         ("Costs 3.14 dollars, they say so.", ["Costs 3.14 dollars,", "they say so."]),
     ],

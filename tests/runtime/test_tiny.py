@@ -35,7 +35,9 @@ def test_twenty_sentences_with_every_voice_code_by_code(tts: TTS, reference: Ref
             speech = tts.synthesize(text, voice, seed=seed, max_seconds=5)
             expected = reference.generate(text, voice, seed=seed, max_frames=62)
             if not np.array_equal(speech.codes, expected.codes):
-                assert first_difference_is_a_tie(reference, text, voice, seed, speech.codes, expected.codes)
+                assert first_difference_is_a_tie(
+                    reference, text, voice, seed, speech.codes, expected.codes
+                )
                 ties += 1
                 continue
             assert speech.ended == expected.ended
@@ -47,7 +49,12 @@ def test_twenty_sentences_with_every_voice_code_by_code(tts: TTS, reference: Ref
 
 
 def first_difference_is_a_tie(
-    reference: ReferenceTTS, text: str, voice: str, seed: int, ours: np.ndarray, expected: np.ndarray
+    reference: ReferenceTTS,
+    text: str,
+    voice: str,
+    seed: int,
+    ours: np.ndarray,
+    expected: np.ndarray,
 ) -> bool:
     """Whether the reference itself sits on a rounding boundary where the two first differ."""
     from flowvox.noise import frame_noise

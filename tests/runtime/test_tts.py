@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from flowvox import TTS
 from flowvox.errors import FlowvoxError, PromptError, VoiceError
 from flowvox.noise import frame_noise
-from flowvox.reference.speak import ReferenceTTS
+from flowvox.reference.generate import generate
+from flowvox.reference.speak import ReferenceTTS, embed_prompt
+from flowvox.runtime.plan import plan
 
 TEXT = "Hello there, how are you?"
 
@@ -45,6 +48,53 @@ def test_options_reach_the_model_as_in_the_reference(tts: TTS, reference: Refere
         speech = tts.synthesize(TEXT, "first", seed=seed, max_seconds=1, **options)
         expected = reference.generate(TEXT, "first", seed=seed, max_frames=12, **options)
         np.testing.assert_array_equal(speech.codes, expected.codes)
+
+
+def test_a_long_text_is_several_runs_with_one_stream_of_noise(
+    tts: TTS, reference: ReferenceTTS
+) -> None:
+    """Every piece is what the reference says to it, with the noise rows that come next."""
+    text = "This is a sentence of forty characters. " * 40
+    speech = tts.synthesize(text, "first", seed=4, max_seconds=600)
+    pieces = plan(text, tts.bundle.tokenizer(), tts.config, len(tts.bundle.voice("first")))
+    assert len(pieces) > 1
+    used = 0
+    for piece in pieces:
+        prompt = embed_prompt(reference.model, reference.checkpoint, piece.text, "first")
+        noise = frame_noise(4, used + piece.frames, tts.config.codec.acoustic_dim)[used:]
+        expected = generate(reference.model, prompt, torch.from_numpy(noise)).codes
+        np.testing.assert_array_equal(speech.codes[used : used + len(expected)], expected)
+        used += len(expected)
+    assert used == len(speech.codes)
+
+
+def test_the_number_of_threads_changes_no_sample(tts: TTS, micro_bundles: dict[str, Path]) -> None:
+    two = TTS.load(micro_bundles["fp32"], device="cpu", threads=2)
+    for seed in range(3):
+        one, other = (t.say(TEXT, "second", seed=seed, max_seconds=2).samples for t in (tts, two))
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_stream_refuses_bad_input_when_it_is_asked_not_when_it_is_heard(tts: TTS) -> None:
+    with pytest.raises(PromptError):
+        tts.stream("")
+    with pytest.raises(VoiceError):
+        tts.stream("Hello.", "third")
+
+
+def test_a_stream_begins_with_a_small_chunk(tts: TTS) -> None:
+    for seed in range(8):
+        chunks = list(tts.stream(TEXT, "first", seed=seed, max_seconds=1))
+        assert all(len(chunk.samples) <= 2 * tts.config.codec.frame_samples for chunk in chunks[:1])
+
+
+def test_times_add_up(tts: TTS) -> None:
+    speech = tts.synthesize(TEXT, "first", seed=1, max_seconds=1)
+    times = speech.times
+    assert times.frames == len(speech.codes)
+    assert 0 < times.backbone + times.flow + times.codec <= speech.compute_seconds
+    assert 0 < speech.first_audio_seconds <= speech.compute_seconds
+    assert speech.rtf == pytest.approx(speech.compute_seconds / speech.audio.seconds)
 
 
 def test_streaming_gives_the_samples_of_say(tts: TTS) -> None:
