@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.errors import RecipeError
 from flowvox.quantizers.weights import BlockWeights
 
 # Candidate positions of the largest weight on the grid, in units of the largest level. Below 1 the
 # largest weight is clipped, which pays where it is an outlier.
 SEARCH_GRID = {4: (0.78, 0.86, 0.93, 1.0, 1.07, 1.15), 8: (0.97, 1.0)}
-ROWS_AT_ONCE = 1 << 20  # weights held in temporaries at a time
+WEIGHTS_AT_ONCE = 1 << 20  # so many have temporaries at a time
 
 Blocks = NDArray[np.float32]
 
@@ -23,12 +24,12 @@ Blocks = NDArray[np.float32]
 def quantize_blocks(
     weights: NDArray[np.float32], bits: int, block: int, method: str
 ) -> BlockWeights:
-    """weights [rows, columns] -> blocks along the columns, for bits 4 or 8."""
+    """weights [rows, columns] -> blocks along the columns, for bits 4 or 8. Raises RecipeError."""
     rows, columns = weights.shape
     count = -(-columns // block)
     packed = np.empty((rows, count, block * bits // 8), dtype=np.uint8)
     scales = np.empty((rows, count), dtype=np.float16)
-    step = max(1, ROWS_AT_ONCE // (count * block))
+    step = max(1, WEIGHTS_AT_ONCE // (count * block))
     for start in range(0, rows, step):
         part = weights[start : start + step]
         padded = np.pad(part, ((0, 0), (0, count * block - columns)))
@@ -39,6 +40,8 @@ def quantize_blocks(
             len(part), count, -1
         )
         scales[start : start + step] = found.reshape(len(part), count)
+    if not np.isfinite(scales).all():
+        raise RecipeError("a weight is too large for float16 scales; store this tensor as float32")
     return BlockWeights(bits, block, columns, packed, scales)
 
 
@@ -88,10 +91,16 @@ def squared_error(blocks: Blocks, scales: NDArray[np.float16], bits: int) -> NDA
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """An embedding table [rows, dim] -> (int8 [rows, dim], float32 scale per row)."""
-    scales = np.abs(table).max(axis=1) / 127
-    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales > 0)
-    levels = np.clip(np.rint(table * inverse[:, None]), -127, 127)
-    return levels.astype(np.int8), scales.astype(np.float32)
+    levels = np.empty(table.shape, dtype=np.int8)
+    scales = np.empty(len(table), dtype=np.float32)
+    step = max(1, WEIGHTS_AT_ONCE // table.shape[1])
+    for start in range(0, len(table), step):
+        part = table[start : start + step]
+        scale = np.abs(part).max(axis=1) / 127
+        inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        levels[start : start + step] = np.clip(np.rint(part * inverse[:, None]), -127, 127)
+        scales[start : start + step] = scale
+    return levels, scales
 
 
 def _extreme(blocks: Blocks) -> NDArray[np.float32]:
@@ -102,7 +111,8 @@ def _extreme(blocks: Blocks) -> NDArray[np.float32]:
 
 def _stored(scales: NDArray[np.floating]) -> NDArray[np.float16]:
     """Scales as they are stored; a scale too small for float16 becomes its smallest number."""
-    half = scales.astype(np.float16)
+    with np.errstate(over="ignore"):  # quantize_blocks refuses infinite scales
+        half = scales.astype(np.float16)
     tiny = np.float16(6e-8)
     return np.where((half == 0) & (scales != 0), np.copysign(tiny, scales), half).astype(np.float16)
 

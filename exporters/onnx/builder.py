@@ -121,7 +121,7 @@ class GraphBuilder:
         }
         for key, value in location.items():
             tensor.external_data.add(key=key, value=str(value))
-        self._data.write(array.tobytes())
+        self._data.write(array.data)
         self._initializers[name] = tensor
         return name
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
+from flowvox.errors import RecipeError
 from flowvox.quantizers.blocks import (
     quantize_blocks,
     quantize_rows,
@@ -91,7 +92,19 @@ def test_onnxruntime_multiplies_as_we_dequantize(bits: int, columns: int, block:
     np.testing.assert_allclose(y.T, encoded.dequantized(), rtol=0, atol=1e-5)
 
 
+def test_weights_beyond_float16_scales_are_refused() -> None:
+    with pytest.raises(RecipeError, match="float32"):
+        quantize_blocks(np.full((2, 32), 1e7, dtype=np.float32), 4, 32, "search")
+
+
 def test_table_rows_keep_their_own_scale() -> None:
     table = np.array([[1.0, -0.5], [0.001, 0.0005], [0, 0]], dtype=np.float32)
     levels, scales = quantize_rows(table)
     np.testing.assert_allclose(levels * scales[:, None], table, rtol=1e-2, atol=1e-9)
+
+
+def test_large_tables_are_cut_in_pieces_that_fit() -> None:
+    """More rows than are quantized at a time, and not a multiple."""
+    table = np.random.default_rng(3).normal(size=(2500, 1024)).astype(np.float32)
+    levels, scales = quantize_rows(table)
+    assert np.abs(levels * scales[:, None] - table).max() <= scales.max() / 2 * 1.001
