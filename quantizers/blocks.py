@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.errors import RecipeError
-from flowvox.quantizers.weights import BlockWeights
+from flowvox.quantizers.weights import LARGEST_HALF, BlockWeights
 
-# Candidate positions of the largest weight on the grid, in units of the largest level. Below 1 the
+# Candidate positions of the largest weight on the grid, in units of the largest level. Above 1 the
 # largest weight is clipped, which pays where it is an outlier.
 SEARCH_GRID = {4: (0.78, 0.86, 0.93, 1.0, 1.07, 1.15), 8: (0.97, 1.0)}
 WEIGHTS_AT_ONCE = 1 << 20  # so many have temporaries at a time
@@ -25,6 +25,8 @@ def quantize_blocks(
     weights: NDArray[np.float32], bits: int, block: int, method: str
 ) -> BlockWeights:
     """weights [rows, columns] -> blocks along the columns, for bits 4 or 8. Raises RecipeError."""
+    if max(weights.max(), -weights.min()) > LARGEST_HALF:
+        raise RecipeError("a weight is too large for float16 scales; store this tensor as float32")
     rows, columns = weights.shape
     count = -(-columns // block)
     packed = np.empty((rows, count, block * bits // 8), dtype=np.uint8)
@@ -40,8 +42,6 @@ def quantize_blocks(
             len(part), count, -1
         )
         scales[start : start + step] = found.reshape(len(part), count)
-    if not np.isfinite(scales).all():
-        raise RecipeError("a weight is too large for float16 scales; store this tensor as float32")
     return BlockWeights(bits, block, columns, packed, scales)
 
 
@@ -111,8 +111,7 @@ def _extreme(blocks: Blocks) -> NDArray[np.float32]:
 
 def _stored(scales: NDArray[np.floating]) -> NDArray[np.float16]:
     """Scales as they are stored; a scale too small for float16 becomes its smallest number."""
-    with np.errstate(over="ignore"):  # quantize_blocks refuses infinite scales
-        half = scales.astype(np.float16)
+    half = scales.astype(np.float16)
     tiny = np.float16(6e-8)
     return np.where((half == 0) & (scales != 0), np.copysign(tiny, scales), half).astype(np.float16)
 

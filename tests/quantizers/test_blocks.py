@@ -49,7 +49,8 @@ def test_error_stays_below_a_level(blocks: np.ndarray, bits: int, method: str) -
     """No weight moves by more than the largest weight of its block divided by the levels."""
     back = quantize_blocks(blocks, bits, 32, method).dequantized()
     step = np.abs(blocks).max(axis=1, keepdims=True) / ((1 << (bits - 1)) - 1)
-    assert (np.abs(back - blocks) <= 1.6 * step + 1e-6).all()
+    subnormal = (1 << (bits - 1)) * 2.0**-25  # scales of tiny weights round to multiples of 2^-24
+    assert (np.abs(back - blocks) <= 1.6 * step + subnormal + 1e-6).all()
 
 
 def test_what_is_on_the_grid_comes_back_exactly() -> None:
