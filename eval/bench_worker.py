@@ -6,11 +6,12 @@ Protocol: a JSON line on stdin asks ({"text", "voice", "seed", "max_seconds"}), 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from flowvox.machine import peak_rss_bytes
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         answer = speaker.say(**json.loads(line))
-        answer["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        answer["peak_rss_bytes"] = peak_rss_bytes()
         print(json.dumps(answer), flush=True)
 
 

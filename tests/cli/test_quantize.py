@@ -1,10 +1,16 @@
-"""What `flowvox quantize` refuses before it does any work."""
+"""`flowvox quantize`: what it answers, what it refuses, and that it leaves nothing half-written."""
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from tests.cli.command import Command
 
 from flowvox.cli import main
 from flowvox.quantizers import encode
@@ -22,6 +28,57 @@ def refused(capfd: pytest.CaptureFixture[str], random_micro: Path):
         return line
 
     return run
+
+
+def test_json_has_the_promised_keys(run: Command, random_micro: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    result = run.json("quantize", random_micro, "-r", "int8", "-o", out)
+    assert set(result) == {"path", "bytes", "recipe", "components", "seconds", "peak_rss_bytes"}
+    assert set(result["components"]["flow"]) == {"parameters", "bytes", "bits_per_weight"}
+    assert result["recipe"] == "int8"
+    run.refused("--overwrite", "quantize", random_micro, "-r", "int8", "-o", out)
+    run.json("quantize", random_micro, "-r", "fp16", "-o", out, "--overwrite")
+    assert run.json("info", out)["recipe"] == "fp16"
+
+
+def test_dry_run_writes_nothing(run: Command, random_micro: Path, folder: Path) -> None:
+    plan = run.json("quantize", random_micro, "-r", "int4", "--dry-run")
+    formats = {row["tensor"]: row["format"] for row in plan["tensors"]}
+    assert formats["layers.0.attention.wq.weight"] == "int4"
+    assert formats["layers.0.attention_norm.weight"] == "float32"
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [(("-r", "int3", "-o", "x"), "int3"), (("-r", "int4"), "-o OUT"), (("-o", "x"), "recipe"),
+     (("-r", "int4", "-o", "x", "-f", "pdf"), "pdf")],
+)  # fmt: skip
+def test_bad_options(
+    run: Command, random_micro: Path, folder: Path, options: tuple[str, ...], says: str
+) -> None:
+    run.refused(says, "quantize", random_micro, *options)
+    assert list(folder.iterdir()) == []
+
+
+def test_interrupted_leaves_nothing(random_micro: Path, tmp_path: Path) -> None:
+    code = (
+        "import time, flowvox.exporters.onnx.bundle_export as e, flowvox.cli as c\n"
+        "e.check_graph = lambda *a: (print('checking', flush=True), time.sleep(60))\n"
+        f"c.main(['quantize', {str(random_micro)!r}, '-r', 'int4', '-o', {str(tmp_path / 'b')!r}])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"checking\n"
+    assert [p.name for p in tmp_path.iterdir()] == [f"b.{process.pid}.partial"]
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"interrupted" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_bundles_are_overwritten(refused, random_micro: Path, tmp_path: Path) -> None:

@@ -75,8 +75,9 @@ def _run(arguments: list[str], debug: bool) -> int:
         return _fail(error.format_message(), debug)
     except FlowvoxError as error:
         return _fail(str(error), debug)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):
         # The reader of our stdout went away (`flowvox say ... -o - | head`): not an error of ours.
+        # typer turns it into SystemExit(1), its only use of that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +21,7 @@ def quantize(
 ) -> None:
     """Checkpoint -> quantized bundle, by recipe."""
     from flowvox.cli.extras import needs
+    from flowvox.machine import peak_rss_bytes
     from flowvox.recipe import load_recipe
 
     chosen = load_recipe(recipe)
@@ -42,7 +42,7 @@ def quantize(
         "recipe": chosen.name,
         "components": manifest["components"],
         "seconds": round(time.perf_counter() - started, 3),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_rss_bytes": peak_rss_bytes(),
     }
     if as_json:
         typer.echo(json.dumps(result))
