@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, SPECIAL_CODES
 from flowvox.errors import PromptError
 from flowvox.noise import frame_noise
 from flowvox.prompt import build_prompt, check_text, prompt_embeddings
@@ -61,6 +61,15 @@ class ReferenceTTS:
         prompt = embed_prompt(self.model, self.checkpoint, text, voice)
         noise = frame_noise(seed, max_frames, self.model.config.codec.acoustic_dim)
         return generate(self.model, prompt, torch.from_numpy(noise), steps, guidance, solver)
+
+    @torch.inference_mode()
+    def hidden_states(self, text: str, voice: str, codes: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Teacher-forced hidden states [F + 1, dim] before each given frame and after the last."""
+        prompt = embed_prompt(self.model, self.checkpoint, text, voice)
+        values = torch.from_numpy(codes).long() + SPECIAL_CODES
+        sequence = torch.cat([prompt, self.model.backbone.embed_values(values)])
+        hidden: Tensor = self.model.backbone(sequence[None])[0, len(prompt) - 1 :]
+        return hidden.numpy()
 
     def decode(self, codes: NDArray[np.int32]) -> NDArray[np.float32]:
         """Codes [F, 37] -> float32 samples."""

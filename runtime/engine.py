@@ -108,8 +108,13 @@ class Engine:
 
         noise: [F + 1, 36]. Returns raw semantic logits [F + 1, rows] and latents [F + 1, 36].
         """
+        return self.flow(self.hidden_states(prompt, codes), noise, schedule)
+
+    def hidden_states(
+        self, prompt: NDArray[np.float32], codes: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Hidden states [F + 1, dim] before each given frame and after the last: codes [F, 37]."""
         values = codes.astype(np.int64) + SPECIAL_CODES
         sequence = np.concatenate([prompt, self.embed_frame(values)])
         backbone = BackboneRunner(self._sessions[BACKBONE], self.config, len(sequence))
-        hidden = backbone(sequence)[len(prompt) - 1 :]
-        return self.flow(hidden, noise, schedule)
+        return backbone(sequence)[len(prompt) - 1 :]

@@ -1,0 +1,129 @@
+"""What the harness asks of anything that speaks: a bundle, or a checkpoint run by the reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvox.bundle import file_hash
+from flowvox.config import ModelConfig
+from flowvox.errors import FlowvoxError
+from flowvox.manifest import MANIFEST
+from flowvox.schedule import flow_schedule
+
+Floats = NDArray[np.float32]
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """codes [F, 37] without the +2; samples float32; ended: the model stopped by itself."""
+
+    codes: Codes
+    samples: Floats
+    ended: bool
+
+
+class Artifact(Protocol):
+    """hidden states are [F + 1, dim]: before each frame and after the last one."""
+
+    path: Path
+    sha256: str
+    recipe: str
+    config: ModelConfig
+    voices: list[str]
+    sampling: tuple[int, float]  # steps, guidance
+
+    def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
+        """Free-running synthesis."""
+        ...
+
+    def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:
+        """Teacher-forced: the backbone's output over the prompt and given codes [F, 37]."""
+        ...
+
+    def semantic_logits(self, hidden: Floats) -> Floats:
+        """[N, dim] -> [N, rows], raw, only the rows that the model has."""
+        ...
+
+    def latents(self, hidden: Floats, noise: Floats) -> Floats:
+        """Integrated from noise [N, 36]; not clamped."""
+        ...
+
+    def velocity(self, hidden: Floats, x: Floats, time: float) -> Floats:
+        """Guided velocity of the flow head at x [N, 36] and time: [N, 36]."""
+        ...
+
+    def decode(self, codes: Codes) -> Floats:
+        """codes [F, 37] -> samples."""
+        ...
+
+
+def open_artifact(path: Path, threads: int | None = None) -> Artifact:
+    """A bundle by the runtime, a checkpoint by the torch reference. Raises FlowvoxError."""
+    if (path / MANIFEST).exists():
+        return BundleArtifact(path, threads)
+    from flowvox.eval.reference_artifact import ReferenceArtifact
+
+    return ReferenceArtifact(path)
+
+
+class BundleArtifact:
+    """A bundle and its sessions."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        from flowvox.runtime.tts import TTS
+
+        self.path = path
+        self._tts = TTS.load(path, threads=threads)
+        bundle = self._tts.bundle
+        self.sha256 = file_hash(path / MANIFEST)  # it lists the hashes of all other files
+        self.recipe = str(bundle.manifest["recipe"]["name"])
+        self.config, self.voices = bundle.config, bundle.voices
+        defaults = bundle.manifest["sampling"]
+        self.sampling = (int(defaults["steps"]), float(defaults["guidance"]))
+        self._schedule = flow_schedule(defaults["solver"], *self.sampling)
+        self._tokenizer = bundle.tokenizer()
+
+    def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
+        """Raises FlowvoxError."""
+        speech = self._tts.synthesize(text, voice, seed=seed, max_seconds=max_seconds)
+        return Spoken(speech.codes, speech.audio.samples, speech.ended)
+
+    def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:
+        """Raises FlowvoxError for a text that takes more than one run of the model."""
+        from flowvox.runtime.plan import plan
+
+        rows = self._tts.bundle.voice(voice)
+        pieces = plan(text, self._tokenizer, self.config, len(rows))
+        if len(pieces) != 1:
+            raise FlowvoxError("the text takes more than one run of the model")
+        prompt = self._tts.engine.embed_prompt(pieces[0].ids, rows)
+        return self._tts.engine.hidden_states(prompt, codes)
+
+    def semantic_logits(self, hidden: Floats) -> Floats:
+        """The head is part of the flow graph: one call without a step."""
+        noise = np.zeros((len(hidden), self.config.codec.acoustic_dim), dtype=np.float32)
+        schedule = np.zeros((1, 5), dtype=np.float32)
+        return self._tts.engine.flow(hidden, noise, schedule)[0][:, : self.config.semantic_rows]
+
+    def latents(self, hidden: Floats, noise: Floats) -> Floats:
+        """With the bundle's own steps, solver and guidance."""
+        return self._tts.engine.flow(hidden, noise, self._schedule)[1]
+
+    def velocity(self, hidden: Floats, x: Floats, time: float) -> Floats:
+        """One evaluation of weight 1: the graph returns x + v."""
+        schedule = np.array([[time, self.sampling[1], 0, 1, 0]], dtype=np.float32)
+        return self._tts.engine.flow(hidden, x, schedule)[1] - x
+
+    def decode(self, codes: Codes) -> Floats:
+        """All frames at once."""
+        from flowvox.runtime.codec import CodecStream
+
+        if len(codes) == 0:
+            return np.zeros(0, dtype=np.float32)
+        return CodecStream(self._tts.engine.codec_session, self.config).decode(codes)

@@ -1,0 +1,58 @@
+"""The torch reference as an artifact of the harness: the truth, measured like everything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
+from flowvox.eval.artifact import Codes, Floats, Spoken
+from flowvox.reference.speak import ReferenceTTS
+from flowvox.runtime.limits import second_frames
+
+
+class ReferenceArtifact:
+    """A checkpoint and the float32 torch model."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.recipe = path, "reference"
+        self._tts = ReferenceTTS.load(path)
+        self._flow = self._tts.model.flow
+        checkpoint = self._tts.checkpoint
+        self.config, self.voices = checkpoint.config, sorted(checkpoint.voices())
+        self.sha256 = checkpoint.source_hash()
+        self.sampling = (DEFAULT_STEPS, DEFAULT_GUIDANCE)
+
+    def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
+        """Raises FlowvoxError."""
+        frames = second_frames(max_seconds, self.config)
+        generation = self._tts.generate(text, voice, seed=seed, max_frames=frames)
+        return Spoken(generation.codes, self._tts.decode(generation.codes), generation.ended)
+
+    def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:
+        """Raises FlowvoxError."""
+        return self._tts.hidden_states(text, voice, codes)
+
+    def semantic_logits(self, hidden: Floats) -> Floats:
+        """The rows that can never win come as -inf."""
+        with torch.inference_mode():
+            logits = self._flow.semantic_logits(torch.from_numpy(hidden))
+        return logits[:, : self.config.semantic_rows].numpy()
+
+    def latents(self, hidden: Floats, noise: Floats) -> Floats:
+        """With the published steps and guidance, Euler."""
+        with torch.inference_mode():
+            states = torch.from_numpy(hidden), torch.from_numpy(noise)
+            return self._flow.sample(*states, *self.sampling).numpy()
+
+    def velocity(self, hidden: Floats, x: Floats, time: float) -> Floats:
+        """Guided, as sampling does it."""
+        with torch.inference_mode():
+            state = torch.from_numpy(hidden)
+            guidance = self.sampling[1]
+            return self._flow.guided_velocity(torch.from_numpy(x), time, state, guidance).numpy()
+
+    def decode(self, codes: Codes) -> Floats:
+        """All frames at once."""
+        return self._tts.decode(codes)
