@@ -42,6 +42,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.eval: $(VENV)/.export
 	$(INSTALL) -e '.[export,eval]'
+	$(INSTALL) --no-deps distillmos xls-r-sqa  # they declare torchaudio and transformers, and need neither
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.export

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from flowvox.eval.recognizer import Whisper, word_error_rate
-from flowvox.eval.speaker import SpeakerEmbedder, similarity
+from flowvox.eval.error_rate import word_error_rate
+from flowvox.eval.recognizer import Whisper
+from flowvox.eval.speaker import SHORTEST_SECONDS, Resemblyzer, similarity
 from flowvox.runtime.speech import Speech
 from flowvox.runtime.tts import TTS
 
 MAX_SECONDS = 12.0
-SHORTEST_EMBEDDED = 1.0  # seconds of speech below which a speaker embedding says nothing
 
 Request = tuple[str, str, int]  # text, voice, seed
 
@@ -31,12 +31,12 @@ def measure(
     spoken: list[Speech], baseline: list[Speech], requests: list[Request]
 ) -> dict[str, Any]:
     """WER over all requests, share of ended utterances, mean similarity to the baseline's speech."""
-    whisper, embedder = Whisper(), SpeakerEmbedder()
+    whisper, embedder = Whisper(), Resemblyzer()
     heard, similar = [], []
     for speech, other in zip(spoken, baseline, strict=True):
         rate = speech.audio.sample_rate
         heard.append(whisper.transcribe(speech.audio.samples, rate) if len(speech.codes) else "")
-        if min(speech.audio.seconds, other.audio.seconds) >= SHORTEST_EMBEDDED:
+        if min(speech.audio.seconds, other.audio.seconds) >= SHORTEST_SECONDS:
             vectors = [embedder.embed(s.audio.samples, rate) for s in (speech, other)]
             similar.append(similarity(*vectors))
     return {
