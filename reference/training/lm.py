@@ -48,6 +48,7 @@ class LanguageModel(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.flow_share = FLOW_SHARE
         self.backbone = Backbone(config)
         self.flow = FlowHead(config)
         self.phoneme_probe = nn.Linear(config.backbone.dim, 2 * PHONEMES)
@@ -132,7 +133,7 @@ class LanguageModel(nn.Module):
 
     def _flow_loss(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Flow matching on the straight path x_t = (1 - t) noise + t x: v = x - noise."""
-        chosen = torch.rand(len(hidden)) < FLOW_SHARE
+        chosen = torch.rand(len(hidden)) < self.flow_share
         hidden, target = hidden[chosen], target[chosen]
         keep = torch.rand(len(hidden), 1) >= CONDITION_DROPOUT
         noise, times = torch.randn_like(target), torch.rand(len(target))

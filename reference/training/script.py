@@ -24,6 +24,8 @@ SENTENCES = (160, 40)  # per voice
 SHORTEST, LONGEST = 18, 55  # frames
 MOST_TOKENS_PER_WORD = 1.4  # frequent words, which are whole tokens
 GENERAL_SHARE, OWN_SHARE = 0.1, 0.5
+# The semantic codes are learned in two minutes, the acoustic values need all of the time.
+SCRIPT_WEIGHTS = WEIGHTS | {"flow": 2.5, "probe": 6.0}
 
 
 def script_utterances(data: Dataset, voice: int) -> list[int]:
@@ -45,6 +47,7 @@ def rehearse(work: Path, minutes: float, frames: int, lr: float) -> None:
     config, data = ModelConfig.load(work / "params.json"), Dataset.load(work)
     model = LanguageModel(config)
     model.load_state_dict(torch.load(work / "lm" / "latest.pt", weights_only=True)["average"])
+    model.flow_share = 1.0
     optimizers = Optimizers(model, lr, MATRIX_LR / 2, warmup=20)
     session = Session(work / "script", model, optimizers, minutes, decay=0.98)
     sampler = Sampler(data, config, frames, seed=1000 + session.number)
@@ -56,7 +59,7 @@ def rehearse(work: Path, minutes: float, frames: int, lr: float) -> None:
         if torch.rand(()) < OWN_SHARE:
             batch = model.own_history(batch)
         terms = model.losses(batch)
-        loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
+        loss = torch.stack([SCRIPT_WEIGHTS[name] * value for name, value in terms.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
