@@ -101,9 +101,9 @@ class DistillMOS:
 class DNSMOS:
     """DNSMOS P.835 (Reddy et al. 2022; ONNX file of PyPI `speechmos`): signal, background, overall.
 
-    Windows of 9.01 s, 1 s apart. Shorter audio is repeated to fill one window; the package goes on to
-    judge up to seven shifted windows of the repetition, which costs as many times more and moves
-    scores by less than 0.1. Raises MissingPackageError without the eval extra.
+    Windows of 9.01 s, 1 s apart, as the package counts them. Shorter audio is repeated to fill one
+    window; the package goes on to judge up to seven shifted windows of the repetition, which costs as
+    many times more and moves scores by less than 0.1. Raises MissingPackageError without the extra.
     """
 
     metrics = tuple(DNSMOS_CURVES)
@@ -137,7 +137,7 @@ class DNSMOS:
         if len(wave) < DNSMOS_WINDOW:
             wave = np.resize(wave, DNSMOS_WINDOW)
         wave = np.clip(wave, -1, 1)
-        starts = range(0, len(wave) - DNSMOS_WINDOW + 1, DNSMOS_HOP)
+        starts = DNSMOS_HOP * np.arange(max(1, len(wave) // RATE - 9))
         windows = (wave[None, s : s + DNSMOS_WINDOW] for s in starts)
         raw = np.concatenate([self._session.run(None, {"input_1": part})[0] for part in windows])
         curves = DNSMOS_CURVES.items()

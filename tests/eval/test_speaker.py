@@ -1,0 +1,62 @@
+"""The embedder tells the two voices of the small model apart."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from flowvox import TTS
+from flowvox.eval.speaker import Resemblyzer, SpeakerEmbedder, similarity
+
+pytestmark = pytest.mark.skipif(  # not importorskip: the package is there and does not import
+    Resemblyzer.unavailable() is not None, reason=Resemblyzer.unavailable() or ""
+)
+
+Samples = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> SpeakerEmbedder:
+    return Resemblyzer()
+
+
+def test_voices_are_nearer_to_themselves(embedder: SpeakerEmbedder) -> None:
+    tts = TTS.load(threads=1)
+    texts = (
+        "There is no such thing as a problem without a gift for you in its hands.",
+        "If you wish to be happy for three days, get married.",
+    )
+    vectors = {
+        voice: [embedder.embed(tts.say(text, voice=voice, seed=0).samples, 24000) for text in texts]
+        for voice in ("heart", "hart")
+    }
+    same = [similarity(*pair) for pair in vectors.values()]
+    other = [similarity(a, b) for a, b in product(vectors["heart"], vectors["hart"])]
+    assert min(same) > max(other)
+
+
+def test_the_vector_has_length_one_and_ignores_volume(
+    embedder: SpeakerEmbedder, speech: Samples
+) -> None:
+    vector = embedder.embed(speech, 24000)
+    assert vector.dtype == np.float32
+    assert similarity(vector, vector) == pytest.approx(1, abs=1e-5)
+    assert similarity(vector, embedder.embed(speech / 4, 24000)) == pytest.approx(1, abs=1e-4)
+
+
+def test_short_speech_has_a_vector_and_none_has_not(
+    embedder: SpeakerEmbedder, speech: Samples
+) -> None:
+    assert np.isfinite(embedder.embed(speech[:2400], 24000)).all()
+    with pytest.raises(ValueError, match="no samples"):
+        embedder.embed(speech[:0], 24000)
+
+
+def test_nan_is_like_nobody(embedder: SpeakerEmbedder, speech: Samples) -> None:
+    broken = speech.copy()
+    broken[5] = np.nan
+    vectors = (embedder.embed(samples, 24000) for samples in (speech, broken))
+    assert np.isnan(similarity(*vectors))
