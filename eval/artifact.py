@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.bundle import file_hash
-from flowvox.config import ModelConfig
+from flowvox.config import SPECIAL_CODES, ModelConfig
 from flowvox.errors import FlowvoxError
+from flowvox.eval.layers import LayerProbe
 from flowvox.manifest import MANIFEST
 from flowvox.schedule import flow_schedule
 
@@ -44,6 +46,10 @@ class Artifact(Protocol):
 
     def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:
         """Teacher-forced: the backbone's output over the prompt and given codes [F, 37]."""
+        ...
+
+    def layers(self, text: str, voice: str, codes: Codes) -> Floats:
+        """Teacher-forced: the residual stream after each layer, [layers, F + 1, dim]."""
         ...
 
     def semantic_logits(self, hidden: Floats) -> Floats:
@@ -96,14 +102,27 @@ class BundleArtifact:
 
     def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:
         """Raises FlowvoxError for a text that takes more than one run of the model."""
+        return self._tts.engine.hidden_states(self._prompt(text, voice), codes)
+
+    def layers(self, text: str, voice: str, codes: Codes) -> Floats:
+        """Raises as `hidden_states`."""
+        prompt = self._prompt(text, voice)
+        values = codes.astype(np.int64) + SPECIAL_CODES
+        sequence = np.concatenate([prompt, self._tts.engine.embed_frame(values)])
+        return np.stack(self._probe(sequence))[:, len(prompt) - 1 :]
+
+    @cached_property
+    def _probe(self) -> LayerProbe:
+        return LayerProbe(self.path, self.config)
+
+    def _prompt(self, text: str, voice: str) -> Floats:
         from flowvox.runtime.plan import plan
 
         rows = self._tts.bundle.voice(voice)
         pieces = plan(text, self._tokenizer, self.config, len(rows))
         if len(pieces) != 1:
             raise FlowvoxError("the text takes more than one run of the model")
-        prompt = self._tts.engine.embed_prompt(pieces[0].ids, rows)
-        return self._tts.engine.hidden_states(prompt, codes)
+        return self._tts.engine.embed_prompt(pieces[0].ids, rows)
 
     def semantic_logits(self, hidden: Floats) -> Floats:
         """The head is part of the flow graph: one call without a step."""

@@ -12,7 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from flowvox.errors import FlowvoxError
+from flowvox.machine import cpu_name, energy_joules, spent_joules
 
 SENTENCES = (
     "The first train of the morning leaves before sunrise.",
@@ -75,11 +76,12 @@ class Worker:
 def run_bench(
     paths: list[Path],
     *,
+    sentences: Sequence[str] = SENTENCES,
     rounds: int = 3,
     threads: int | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Measure artifacts; the first is the baseline of `speedup`. See docs/performance.md.
+    """Measure artifacts; the first is the baseline of `speedup`.
 
     Every artifact speaks every sentence `rounds` times, after one warm-up that does not count.
     """
@@ -96,13 +98,15 @@ def run_bench(
                 "max_seconds": MAX_SECONDS,
             }
             for k in range(rounds)
-            for text in SENTENCES
+            for text in sentences
         ]
         total = len(workers) * (len(requests) + 1)
         done = 0
         for index, request in enumerate([requests[0], *requests]):
             for worker in workers:
+                before = energy_joules()
                 answer = worker.speak(request)
+                answer["joules"] = spent_joules(before, energy_joules())
                 if index and answer["frames"]:
                     worker.answers.append(answer)
                 done += 1
@@ -118,6 +122,8 @@ def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
     if not worker.answers:
         raise FlowvoxError(f"{worker.path}: said nothing in any utterance; it cannot be measured")
     rtf = [a["compute_seconds"] / a["audio_seconds"] for a in worker.answers]
+    joules = [a["joules"] for a in worker.answers]
+    audio = sum(a["audio_seconds"] for a in worker.answers)
     base = [a["compute_seconds"] / a["audio_seconds"] for a in baseline.answers]
     frames = sum(a["frames"] for a in worker.answers)
     stages = {
@@ -128,6 +134,8 @@ def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
     return {
         "bundle": str(worker.path),
         "rtf": {"median": median, "p95": p95},
+        "rtf_of_utterances": rtf,
+        "joules_per_audio_second": None if None in joules else sum(joules) / audio,
         "speedup": statistics.median(base) / median,
         "noisy": p95 > (1 + NOISY_SPREAD) * median,
         "ms_per_frame": stages,
@@ -142,16 +150,8 @@ def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
 def _machine(threads: int) -> dict[str, Any]:
     import onnxruntime as ort
 
-    name = platform.processor()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(
-                line.split(":")[1].strip() for line in file if line.startswith("model name")
-            )
-    except (OSError, StopIteration):
-        pass
     return {
-        "processor": name,
+        "processor": cpu_name(),
         "cores": os.cpu_count(),
         "threads": threads,
         "system": platform.platform(),

@@ -14,6 +14,8 @@ from flowvox.eval.statistics import Better
 
 Level = Literal["teacher-forced", "codec", "free-running", "speed", "size"]
 
+PESQ_OF_EQUALS = 4.643888  # P.862.2's mapping of the raw score 4.5
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -57,9 +59,11 @@ def _codec(
 
 def _free(
     name: str, title: str, unit: str, better: Better, statistic: str, explanation: str,
-    margin: float | None = None,
+    margin: float | None = None, perfect: float | None = None,
 ) -> Metric:  # fmt: skip
-    return Metric(name, "free-running", title, unit, better, name, statistic, explanation, margin)
+    return Metric(
+        name, "free-running", title, unit, better, name, statistic, explanation, margin, perfect
+    )
 
 
 METRICS: tuple[Metric, ...] = (
@@ -87,7 +91,7 @@ METRICS: tuple[Metric, ...] = (
     _forced("velocity_error", "Velocity error", "fraction", "lower", "velocity_error", "root ratio",
             "relative RMS error of the flow head's velocity along the baseline's path", 0.30),
     _forced("latent_snr", "Latent SNR", "dB", "higher", "latent_snr", "decibels",
-            "energy of the baseline's acoustic latents over that of our error"),
+            "energy of the baseline's acoustic latents over that of our error", None, 120.0),
     _forced("fsq_exact", "Same FSQ level", "fraction", "higher", "fsq_exact", "mean",
             "acoustic codes that round to the baseline's level", 0.35, 1.0),
     _forced("fsq_within_one", "FSQ level within one", "fraction", "higher", "fsq_within_one", "mean",
@@ -105,7 +109,7 @@ METRICS: tuple[Metric, ...] = (
     _codec("codec_stft", "Multi-resolution STFT distance", "", "lower", "mean",
            "spectral convergence + log magnitude over three window sizes", 0.2),
     _codec("codec_pesq", "PESQ", "MOS-LQO", "higher", "mean",
-           "wide-band PESQ of our decoding against the baseline's (4.64 is identical)", 0.3, 4.64),
+           "wide-band PESQ of our decoding against the baseline's", 0.3, PESQ_OF_EQUALS),
     _codec("codec_stoi", "STOI", "fraction", "higher", "mean",
            "short-time objective intelligibility against the baseline's decoding", 0.02, 1.0),
     _codec("codec_silence", "Noise floor in silences", "dB", "lower", "mean",
@@ -121,11 +125,11 @@ METRICS: tuple[Metric, ...] = (
     _free("mos", "DistillMOS", "MOS", "higher", "mean", "predicted naturalness, 1 to 5", 0.2),
     _free("dnsmos", "DNSMOS overall", "MOS", "higher", "mean", "predicted quality, for noise", 0.2),
     _free("duration_ratio", "Duration ratio", "ratio", "none", "median",
-          "length against the baseline's utterance (same seed)"),
+          "length against the baseline's utterance (same seed)", None, 1.0),
     _free("not_ended", "Did not end", "fraction", "lower", "mean",
           "utterances that ran into the limit", 0.05),
     _free("early_stop", "Early stops", "fraction", "lower", "mean",
-          "utterances shorter than 60 % of the baseline's", 0.10),
+          "utterances shorter than 60 % of the baseline's", 0.10, 0.0),
     _free("long_silence", "Long inner silences", "fraction", "lower", "mean",
           "utterances with an inner silence of more than a second", 0.10),
     _free("clipped", "Clipped utterances", "fraction", "lower", "mean",
@@ -138,7 +142,3 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 BY_ID = {metric.id: metric for metric in METRICS}
-LISTENING = {  # metric -> the package whose absence disables it
-    "wer": "recognizer", "cer": "recognizer", "similarity": "speaker", "mos": "mos", "dnsmos": "dnsmos",
-    "codec_pesq": "pesq", "codec_stoi": "stoi",
-}  # fmt: skip

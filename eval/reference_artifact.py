@@ -34,6 +34,20 @@ class ReferenceArtifact:
         """Raises FlowvoxError."""
         return self._tts.hidden_states(text, voice, codes)
 
+    def layers(self, text: str, voice: str, codes: Codes) -> Floats:
+        """Raises FlowvoxError."""
+        found: list[torch.Tensor] = []
+        handles = [
+            layer.register_forward_hook(lambda module, inputs, output: found.append(output[0]))
+            for layer in self._tts.model.backbone.layers
+        ]
+        try:
+            hidden = self._tts.hidden_states(text, voice, codes)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return torch.stack(found)[:, -len(hidden) :].numpy()
+
     def semantic_logits(self, hidden: Floats) -> Floats:
         """The rows that can never win come as -inf."""
         with torch.inference_mode():

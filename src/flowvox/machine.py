@@ -50,6 +50,31 @@ def peak_rss_bytes() -> int | None:
     return peak if platform.system() == "Darwin" else peak * 1024  # Darwin counts in bytes
 
 
+def cpu_name() -> str:
+    """The processor as it names itself, else its architecture."""
+    for line in (_read("/proc/cpuinfo") or "").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def energy_joules() -> list[float] | None:
+    """Energy counters of the processor packages (RAPL), if this machine shows them to the user."""
+    counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj"))
+    values = [_read(str(counter)) for counter in counters]
+    if not values or None in values:
+        return None
+    return [int(value) / 1e6 for value in values if value]
+
+
+def spent_joules(before: list[float] | None, after: list[float] | None) -> float | None:
+    """Between two readings; None without them, or where a counter wrapped around."""
+    if before is None or after is None:
+        return None
+    spent = [b - a for a, b in zip(before, after, strict=True)]
+    return sum(spent) if min(spent) >= 0 else None
+
+
 def cpu_features() -> list[str]:
     """The instruction sets that matter for integer matrix products, where Linux lists them."""
     words = set((_read("/proc/cpuinfo") or "").split())

@@ -17,6 +17,8 @@ import typer
 from flowvox import __version__
 from flowvox.cli.bench import bench
 from flowvox.cli.doctor import doctor
+from flowvox.cli.evaluate import evaluate
+from flowvox.cli.gate import gate
 from flowvox.cli.info import info
 from flowvox.cli.quantize import quantize
 from flowvox.cli.random_checkpoint import random_checkpoint
@@ -54,7 +56,8 @@ def _root(
     """Flow-matching speech models on small machines."""
 
 
-for verb in (say, quantize, voices, bench, random_checkpoint, verify, info, doctor):
+app.command("eval")(evaluate)
+for verb in (say, quantize, voices, gate, bench, random_checkpoint, verify, info, doctor):
     app.command()(verb)
 
 

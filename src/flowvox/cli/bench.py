@@ -22,13 +22,13 @@ def bench(
 ) -> None:
     """Interleaved speed, memory, load time and size."""
     from flowvox.cli.artifact import open_artifact
-    from flowvox.cli.progress import byte_progress
+    from flowvox.cli.progress import step_progress
     from flowvox.eval.bench import run_bench
 
     paths = list(dict.fromkeys([*([baseline] if baseline else []), *bundles]))
     for path in paths:
         open_artifact(path)
-    with byte_progress("speaking") as report:
+    with step_progress("speaking") as report:
         result = run_bench(paths, rounds=rounds, threads=threads, report=report)
     if as_json:
         typer.echo(json.dumps(result))

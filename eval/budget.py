@@ -1,0 +1,172 @@
+"""budget.yaml: what a release may cost, per recipe; and how to find figures that mean something.
+
+    version: 1
+    suite: smoke               # of the reports this was calibrated on
+    baseline: fp16             # recipe of the baseline
+    recipes:
+      int4:
+        max_bytes: 19200000
+        max_rtf_ratio: 1.3     # compute time per audio second, over the baseline's in the same run
+        margins: {kld_mean: 0.07, same_top_p: 0.34, wer: 0.12}
+
+A margin is how much worse than the baseline a metric may be, in the metric's unit: the bad end of its
+interval counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flowvox.errors import FlowvoxError
+from flowvox.eval.report.schema import BundleReport, Report
+
+VERSION = 1
+KEYS = {"version", "suite", "baseline", "recipes"}
+RECIPE_KEYS = {"max_bytes", "max_rtf_ratio", "margins"}
+SLACK = 0.5  # of the worst bad end seen: other processors sum in another order
+SPEED_SLACK, SIZE_SLACK = 0.35, 0.02
+BEYOND_BUDGET = ("speed", "size")  # levels that have limits of their own
+
+
+class BudgetError(FlowvoxError):
+    """The budget is malformed, or does not fit the report."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of one recipe; None: no limit."""
+
+    max_bytes: int | None
+    max_rtf_ratio: float | None
+    margins: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """A parsed budget.yaml."""
+
+    suite: str
+    baseline: str
+    recipes: dict[str, Budget]
+
+
+def read_budgets(path: Path) -> Budgets:
+    """Raises BudgetError in one line that names the key."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not YAML"
+        raise BudgetError(f"{path}: cannot be read ({reason})") from None
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise BudgetError(f"{path}: not a budget of version {VERSION}; see docs/gate.md")
+    _only(data, KEYS, f"{path}")
+    recipes = data.get("recipes")
+    if not isinstance(recipes, dict) or not recipes:
+        raise BudgetError(f"{path}: recipes: must name at least one recipe")
+    return Budgets(
+        _text(data, "suite", path),
+        _text(data, "baseline", path),
+        {str(name): _budget(value, f"{path}: {name}") for name, value in recipes.items()},
+    )
+
+
+def _budget(data: Any, where: str) -> Budget:
+    if not isinstance(data, dict):
+        raise BudgetError(f"{where}: must be a mapping of limits")
+    _only(data, RECIPE_KEYS, where)
+    margins = data.get("margins", {})
+    if not isinstance(margins, dict):
+        raise BudgetError(f"{where}: margins: must map metrics to numbers")
+    numbers = {f"margins.{name}": value for name, value in margins.items()}
+    numbers |= {key: data[key] for key in ("max_bytes", "max_rtf_ratio") if key in data}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:  # NaN
+            raise BudgetError(f"{where}: {name}: must be a number, 0 or more")
+    return Budget(
+        data.get("max_bytes"),
+        data.get("max_rtf_ratio"),
+        {str(name): float(value) for name, value in margins.items()},
+    )
+
+
+def _only(data: dict[Any, Any], known: set[str], where: str) -> None:
+    if unknown := sorted(str(key) for key in set(data) - known):
+        raise BudgetError(
+            f"{where}: {unknown[0]}: no such key; known are {', '.join(sorted(known))}"
+        )
+
+
+def _text(data: dict[str, Any], key: str, path: Path) -> str:
+    if not isinstance(data.get(key), str):
+        raise BudgetError(f"{path}: {key}: must be a name")
+    return str(data[key])
+
+
+def calibrate(reports: Sequence[Report]) -> dict[str, Any]:
+    """The content of a budget.yaml that all these reports pass with some slack.
+
+    Teacher-forced and codec metrics repeat nearly exactly, so their margin is the worst bad end seen,
+    plus SLACK. Free-running ones are chance in part: their margin is no smaller than what the baseline
+    differs from itself with another seed. Raises BudgetError if the reports are not of one kind.
+    """
+    first = reports[0]
+    for report in reports:
+        for what in ("suite", "baseline"):
+            keys = ("name", "version") if what == "suite" else ("recipe",)
+            if any(report[what][key] != first[what][key] for key in keys):  # type: ignore[literal-required]
+                raise BudgetError(
+                    f"the reports differ in their {what}; calibrate on one kind of run"
+                )
+    recipes: dict[str, Any] = {}
+    for recipe in sorted(
+        {b["recipe"] for r in reports for b in r["bundles"] if not b["is_baseline"]}
+    ):
+        found = [(r, b) for r in reports for b in r["bundles"] if b["recipe"] == recipe]
+        ratios = [bad for _, b in found if (bad := bad_end(b, "rtf_ratio", "lower")) is not None]
+        recipes[recipe] = {"max_bytes": _round_up(max(b["bytes"] for _, b in found), SIZE_SLACK)}
+        if ratios:
+            recipes[recipe]["max_rtf_ratio"] = round(max(ratios) * (1 + SPEED_SLACK), 2)
+        recipes[recipe]["margins"] = _margins(found)
+    return {
+        "version": VERSION,
+        "suite": first["suite"]["name"],
+        "baseline": first["baseline"]["recipe"],
+        "recipes": recipes,
+    }
+
+
+def _margins(found: list[tuple[Report, BundleReport]]) -> dict[str, float]:
+    margins = {}
+    for name, metric in found[0][0]["metrics"].items():
+        if metric["better"] == "none" or metric["level"] in BEYOND_BUDGET:
+            continue
+        ends = [bad_end(bundle, name, metric["better"]) for _, bundle in found]
+        if metric["level"] == "free-running":
+            ends += [floor_end(report, name, metric["better"]) for report, _ in found]
+        known = [end for end in ends if end is not None]
+        if known:
+            margins[name] = float(f"{max(0.0, *known) * (1 + SLACK):.3g}")
+    return margins
+
+
+def bad_end(bundle: BundleReport, metric: str, better: str) -> float | None:
+    """The end of the delta's interval on the bad side, as "how much worse"; None if it has none."""
+    row = bundle["rows"].get(metric)
+    end = None if row is None else row["high"] if better == "lower" else row["low"]
+    return None if end is None else end if better == "lower" else -end
+
+
+def floor_end(report: Report, metric: str, better: str) -> float | None:
+    """The same of the baseline's difference from itself, which has no direction: the larger end."""
+    floor = report["noise_floor"].get(metric)
+    ends = [] if floor is None else [floor["low"], floor["high"]]
+    return max((abs(end) for end in ends if end is not None), default=None)
+
+
+def _round_up(size: int, slack: float) -> int:
+    return -(-int(size * (1 + slack)) // 1000) * 1000

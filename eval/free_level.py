@@ -1,0 +1,88 @@
+"""The free-running level: what a listener gets, one utterance at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from flowvox.eval.artifact import Floats, Spoken
+from flowvox.eval.ears import Heard
+from flowvox.eval.error_rate import character_errors, word_errors
+from flowvox.eval.statistics import Rows
+from flowvox.eval.suite_data import Utterance
+from flowvox.eval.waveform import RATE, clipped_share, is_silent, longest_inner_silence
+
+EARLY = 0.6  # of the baseline's length: what is shorter has lost words
+LONG_SILENCE = 1.0  # seconds
+
+
+def voice_centroids(heard: Iterable[tuple[str, Heard]]) -> dict[str, Floats]:
+    """Voice -> unit mean embedding of its utterances that are long enough to have one."""
+    vectors: dict[str, list[Floats]] = {}
+    for voice, ears in heard:
+        if ears.voice is not None:
+            vectors.setdefault(voice, []).append(ears.voice)
+    means = {voice: np.mean(found, axis=0) for voice, found in vectors.items()}
+    return {voice: mean / np.linalg.norm(mean) for voice, mean in means.items()}
+
+
+def judge(
+    text: str, speech: Spoken, baseline: Spoken, heard: Heard, voice: Floats | None
+) -> dict[str, Rows]:
+    """Rows of the free-running metrics; those that could not be had are left out."""
+    samples = speech.samples
+    rows: dict[str, Rows] = {
+        "not_ended": _one(not speech.ended),
+        "long_silence": _one(longest_inner_silence(samples) > LONG_SILENCE),
+        "clipped": _one(clipped_share(samples) > 0),
+        "silent": _one(is_silent(samples)),
+    }
+    rows |= lengths(speech, baseline)
+    if heard.text is not None:
+        for name, errors in (("wer", word_errors), ("cer", character_errors)):
+            count = errors(text, heard.text)
+            # At most all of it is wrong: a recognizer that loops would outweigh all other sentences.
+            pair = min(count.errors, max(1, count.total)), max(1, count.total)
+            rows[name] = np.array([pair], dtype=np.float64)
+    if heard.voice is not None and voice is not None:
+        rows["similarity"] = _one(float(heard.voice @ voice))
+    return rows | {name: _one(score) for name, score in heard.opinions.items()}
+
+
+def lengths(speech: Spoken, baseline: Spoken) -> dict[str, Rows]:
+    """Rows that compare lengths; nothing if the baseline said nothing."""
+    if not len(baseline.codes):
+        return {}
+    ratio = len(speech.codes) / len(baseline.codes)
+    return {"duration_ratio": _one(ratio), "early_stop": _one(ratio < EARLY)}
+
+
+def describe(
+    utterance: Utterance, speech: Spoken, heard: Heard, rows: dict[str, Rows]
+) -> dict[str, Any]:
+    """The utterance's line in the report (flowvox.eval.report.schema.Utterance)."""
+
+    def rate(name: str) -> float | None:
+        return float(rows[name][0, 0] / rows[name][0, 1]) if name in rows else None
+
+    return {
+        "id": utterance.sentence.id,
+        "text": utterance.sentence.text,
+        "voice": utterance.voice,
+        "seed": utterance.seed,
+        "wer": rate("wer"),
+        "cer": rate("cer"),
+        "similarity": float(rows["similarity"][0]) if "similarity" in rows else None,
+        "mos": heard.opinions.get("mos"),
+        "seconds": len(speech.samples) / RATE,
+        "heard": heard.text,
+        "ended": speech.ended,
+        "audio": None,
+        "spectrogram": None,
+    }
+
+
+def _one(value: float) -> Rows:
+    return np.array([float(value)])

