@@ -52,6 +52,9 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+Dashes = str | tuple[float, Sequence[float]]
+
+
 @dataclass(frozen=True)
 class Series:
     """One bundle's line: `index` chooses colour and marker."""
@@ -96,6 +99,11 @@ def marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
+def dashes(index: int) -> Dashes:
+    """Every other line is dashed and lies on top, so that equal lines are both seen."""
+    return (0, (4, 2)) if index % 2 else "solid"
+
+
 def line_plot(series: Sequence[Series], label: str, across: str, up: str) -> str:
     """One line per series over 1, 2, 3 ...; logarithmic where values span two powers of ten."""
     from matplotlib.ticker import MaxNLocator
@@ -109,7 +117,7 @@ def line_plot(series: Sequence[Series], label: str, across: str, up: str) -> str
             steps = np.arange(1, len(values) + 1)
             plot.axes.plot(
                 steps, values, color=colour(index), marker=marker(index), markersize=3.5,
-                linewidth=1.4,
+                linewidth=1.4, linestyle=dashes(index), zorder=2 + index % 2 / 2,
             )  # fmt: skip
         if known.min() > 0 and known.max() > 100 * known.min():
             plot.axes.set_yscale("log")
@@ -126,7 +134,10 @@ def stairs_plot(
         if filled is not None:
             plot.axes.stairs(_array(filled), edges, fill=True, color=GRID)
         for one in series:
-            plot.axes.stairs(_array(one.values), edges, color=colour(one.index), linewidth=1.6)
+            plot.axes.stairs(
+                _array(one.values), edges, color=colour(one.index), linewidth=1.6,
+                linestyle=dashes(one.index), zorder=2 + one.index % 2 / 2,
+            )  # fmt: skip
     return plot.svg
 
 

@@ -9,6 +9,7 @@ from flowvox.eval.report.listen import worst
 from flowvox.eval.report.schema import Report
 from flowvox.eval.report.verdicts import (
     LEVELS,
+    Kind,
     Line,
     baseline_of,
     compared,
@@ -26,9 +27,12 @@ def render_markdown(report: Report) -> str:
         _subject(report),
         "## Verdicts",
         _standings(report),
-        _verdict_table(report, judged=True),
+        "Bundles: value, difference from the baseline with its 95 % interval (pp: percentage "
+        "points), verdict. Noise floor: the baseline against itself with another seed.",
+        *_section("Not inside every margin", _verdict_table(report, "outside"), "###"),
+        *_section("Inside every margin", _verdict_table(report, "inside"), "###"),
         *_not_measured(report),
-        *_section("Also measured, no margin", _verdict_table(report, judged=False)),
+        *_section("Also measured, no margin", _verdict_table(report, "no margin")),
         "## Size and speed",
         _speed(report),
         *_section("Bits", _components(report)),
@@ -40,8 +44,8 @@ def render_markdown(report: Report) -> str:
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _section(title: str, body: str) -> list[str]:
-    return [f"## {title}", body] if body else []
+def _section(title: str, body: str, level: str = "##") -> list[str]:
+    return [f"{level} {title}", body] if body else []
 
 
 def _subject(report: Report) -> str:
@@ -60,21 +64,15 @@ def _standings(report: Report) -> str:
     )
 
 
-def _verdict_table(report: Report, *, judged: bool) -> str:
+def _verdict_table(report: Report, kind: Kind) -> str:
     names = [bundle["name"] for bundle in compared(report)]
     rows = [
         [f"*{LEVELS[level]}*", *[""] * (len(names) + 3)] if line is None else _row(line)
-        for level, of_level in lines(report, judged=judged).items()
+        for level, of_level in lines(report, kind).items()
         for line in (None, *of_level)
     ]
     head = ["metric", "margin", "noise floor", _text(report["baseline"]["name"])]
-    table = _table([*head, *map(_text, names)], rows)
-    legend = (
-        "Bundles: value, difference from the baseline with its 95 % interval "
-        "(pp: percentage points), verdict. "
-        "Noise floor: the baseline against itself with another seed."
-    )
-    return f"{table}\n\n{legend}" if rows and judged else table if rows else ""
+    return _table([*head, *map(_text, names)], rows) if rows else ""
 
 
 def _row(line: Line) -> list[str]:

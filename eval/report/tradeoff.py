@@ -38,7 +38,7 @@ class Tradeoff:
 
 
 def tradeoffs(report: Report) -> list[Tradeoff]:
-    """For each quality level its first metric that is judged and known of two bundles at least."""
+    """For each quality level its first metric that is judged and differs between bundles."""
     found = []
     for level in PLOTTED:
         for key, metric in report["metrics"].items():
@@ -46,7 +46,7 @@ def tradeoffs(report: Report) -> list[Tradeoff]:
             if metric["level"] != level or not judged:
                 continue
             by_size, by_rtf = (_points(report, key, by) for by in ("size", "rtf"))
-            if len(by_size) < 2:
+            if len({point.quality for point in by_size}) < 2:  # one bundle, or nothing to see
                 continue
             found.append(
                 Tradeoff(
@@ -140,7 +140,8 @@ def _plot(points: list[Point], metric: Metric, cost: str) -> str:
         for point, (x, y) in zip(points, offsets, strict=True):
             axes.annotate(
                 _short(point.name), (point.cost, percent * point.quality), (x, y),
-                textcoords="offset points", ha="left" if x > 0 else "right", color=INK,
+                textcoords="offset points", ha="left" if x > 0 else "right",
+                color=colour(point.index),
             )  # fmt: skip
     return plot.svg
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 from flowvox.eval.report.schema import BundleReport, Level, Metric, NoiseFloor, Report, Row, Verdict
 from flowvox.eval.report.words import NOTHING, interval, number, size
@@ -50,6 +50,9 @@ class Cell:
     row: Row
 
 
+Kind = Literal["outside", "inside", "no margin"]
+
+
 @dataclass(frozen=True)
 class Line:
     """One metric across the bundles, in words; `cells` in the order of `compared`.
@@ -64,6 +67,13 @@ class Line:
     baseline: str
     n: int
     cells: list[Cell]
+
+    @property
+    def kind(self) -> Kind:
+        """Whether there is a margin, and whether every bundle keeps it."""
+        if self.metric["margin"] is None:
+            return "no margin"
+        return "inside" if all(cell.verdict == "pass" for cell in self.cells) else "outside"
 
     @property
     def explanation(self) -> str:
@@ -130,12 +140,13 @@ def stand(report: Report, bundle: BundleReport) -> Standing:
     return Standing(bundle, verdict, sentence, details)
 
 
-def lines(report: Report, *, judged: bool) -> dict[Level, list[Line]]:
-    """The metrics with a margin (or without one), by level."""
+def lines(report: Report, kind: Kind) -> dict[Level, list[Line]]:
+    """The lines of one kind, by level; none where there is nothing to compare."""
     found: dict[Level, list[Line]] = {level: [] for level in LEVELS}
     for key, metric in report["metrics"].items():
-        if (metric["margin"] is not None) == judged:
-            found[metric["level"]].append(_line(report, key, metric))
+        line = _line(report, key, metric)
+        if line.kind == kind and line.cells:
+            found[metric["level"]].append(line)
     return {level: of_level for level, of_level in found.items() if of_level}
 
 

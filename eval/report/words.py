@@ -10,8 +10,8 @@ NOTHING = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PREFIXES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 _PERCENT, _POINTS = "\u202f%", "\u00a0pp"
-_UNNAMED = {"", "ratio", "cosine"}  # units that would say nothing beside a number
-_NEXT_TO_NOTHING = 1e-99  # written as 0
+_UNNAMED = {"", "ratio", "cosine", "place", "MOS", "MOS-LQO"}  # say nothing beside a number
+_NEXT_TO_NOTHING = 1e-12  # written as 0: what rounding leaves of equal numbers
 _WRITTEN_OUT = range(-3, 6)  # powers of ten
 
 
@@ -33,7 +33,7 @@ def interval(middle: Number, low: Number, high: Number, unit: str = "") -> str:
         return NOTHING
     known = low is not None and high is not None and low != high
     texts, after = _texts([middle, low or 0.0, high or 0.0], unit, 2, signed=True)
-    after = _POINTS if after == _PERCENT else after
+    after = after.replace(_PERCENT, _POINTS)
     return f"{texts[0]} [{texts[1]},\u00a0{texts[2]}]{after}" if known else texts[0] + after
 
 
@@ -41,7 +41,7 @@ def size(value: float, unit: str = "") -> str:
     """How large a difference is, without sign and closing zeros: "2 pp", "0.05 nats"."""
     texts, after = _texts([abs(value)], unit, 3, signed=False)
     text = texts[0].rstrip("0").rstrip(".") if "." in texts[0] else texts[0]
-    return text + (_POINTS if after == _PERCENT else after)
+    return text + after.replace(_PERCENT, _POINTS)
 
 
 def ratio(value: Number) -> str:

@@ -25,7 +25,7 @@ def test_the_answer_and_all_verdicts(report: dict[str, Any]) -> None:
 
 def test_tables_are_whole(report: dict[str, Any]) -> None:
     found = tables(render_markdown(report))  # type: ignore[arg-type]
-    assert len(found) == 5
+    assert len(found) == 6
     for lines in found:
         assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
 

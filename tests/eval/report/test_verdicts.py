@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from flowvox.eval.report.verdicts import headline, lines, stand
+from flowvox.eval.report.verdicts import Kind, headline, lines, stand
 
 
 def judge(report: dict[str, Any], **verdicts: str) -> dict[str, Any]:
@@ -75,13 +75,18 @@ def test_headline(report: dict[str, Any]) -> None:
     assert headline(report) == "Only the baseline was measured; nothing to compare"
 
 
-def test_lines_are_split_by_margin_and_start_with_what_is_heard(report: dict[str, Any]) -> None:
-    judged, unjudged = (lines(report, judged=flag) for flag in (True, False))
-    assert list(judged) == ["free-running", "teacher-forced", "codec", "speed"]
-    keys = [
-        line.metric["title"] for part in (judged, unjudged) for of in part.values() for line in of
+def test_lines_are_split_by_verdict_and_start_with_what_is_heard(report: dict[str, Any]) -> None:
+    outside, inside, unjudged = (lines(report, kind) for kind in get_args(Kind))
+    assert list(outside) == ["free-running", "teacher-forced", "codec"]
+    assert list(inside) == ["speed"]
+    assert list(unjudged) == ["free-running", "teacher-forced", "codec", "size"]
+    titles = [
+        line.metric["title"]
+        for table in (outside, inside, unjudged)
+        for of_level in table.values()
+        for line in of_level
     ]
-    assert sorted(keys) == sorted(metric["title"] for metric in report["metrics"].values())
+    assert sorted(titles) == sorted(metric["title"] for metric in report["metrics"].values())
 
 
 def test_a_line_in_words(report: dict[str, Any]) -> None:
@@ -95,7 +100,7 @@ def test_a_line_in_words(report: dict[str, Any]) -> None:
         "verdict": "pass",
     }
     report["bundles"][1]["rows"]["wer"] = row
-    line = lines(report, judged=True)["free-running"][0]
+    line = lines(report, "outside")["free-running"][0]
     assert line.margin == "+2\u00a0pp"
     assert line.baseline == "4.12\u202f%"
     assert (line.cells[0].value, line.cells[0].delta) == (

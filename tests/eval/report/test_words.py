@@ -68,4 +68,4 @@ def test_every_number_has_a_short_text_that_means_it(value: float, unit: str) ->
     power = (found[3] or "0").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     meant = float(f"{'-' if found[1] else ''}{found[2]}e{power}")
     scale = {"%": 1, "fraction": 100, "": 1}.get(unit) or 1 / {"G": 1e9, "M": 1e6, "k": 1e3, "B": 1.0}[text.split("\u00a0")[1][0]]  # fmt: skip
-    assert meant == pytest.approx(value * scale, rel=6e-3, abs=1e-99)
+    assert meant == pytest.approx(value * scale, rel=6e-3, abs=2e-12)
