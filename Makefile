@@ -18,7 +18,8 @@ NAME := $(notdir $(CHECKPOINT))
 BUNDLES := $(RECIPES:%=$(ARTIFACTS)/$(NAME)-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quantize say bench eval test lint check wheel refresh-tiny results train-tiny clean
+.PHONY: help setup quantize say bench eval gate results readme-table test lint check wheel \
+  refresh-tiny train-tiny clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,18 +62,43 @@ say: $(BUNDLE) ## speak TEXT="..." with BUNDLE into speech.wav
 bench: $(BUNDLES) ## interleaved speed of the bundles and the torch reference
 	$(BIN)/flowvox bench $(CHECKPOINT) $(BUNDLES)
 
-results: $(VENV)/.eval $(BUNDLES) ## measure speed and quality, write docs/results/
-	$(BIN)/python -m flowvox.eval.results $(CHECKPOINT) $(BUNDLES) -o docs/results --readme README.md
+SUITE ?= standard
+BASELINE = $(ARTIFACTS)/$(NAME)-fp16
+GATED = $(ARTIFACTS)/$(NAME)-int8 $(ARTIFACTS)/$(NAME)-int4
+GATE_SUITES = smoke tiny-script
 
-test: $(VENV)/.dev ## the tests
+eval: $(VENV)/.eval $(BUNDLES) ## what was lost: SUITE (standard) on all bundles, into reports/
+	$(BIN)/flowvox eval $(BUNDLES) --baseline $(BASELINE) --suite $(SUITE) -o reports/$(NAME)-$(SUITE)
+
+gate: $(VENV)/.eval $(BASELINE) $(GATED) ## red if int8 or int4 of the small model lose more than their budget
+	for suite in $(GATE_SUITES); do \
+	  $(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite $$suite -o reports/gate-$$suite && \
+	  $(BIN)/flowvox gate reports/gate-$$suite/report.json --budget eval/budgets/$$suite.yaml || exit $$?; \
+	done
+
+# Two suites: unseen text for the models, and the sentences that the small model knows for the table.
+results: $(VENV)/.eval $(BUNDLES) ## measure everything again: docs/results/ and the README's table
+	for suite in tiny-script standard; do \
+	  $(BIN)/flowvox eval $(CHECKPOINT) $(BUNDLES) --baseline $(BASELINE) --suite $$suite \
+	    -o reports/results-$$suite && \
+	  cp reports/results-$$suite/report.json docs/results/$$suite.json && \
+	  cp reports/results-$$suite/report.md docs/results/$$suite.md || exit $$?; \
+	done
+	$(MAKE) readme-table
+
+readme-table: $(VENV)/.eval ## the README's table from docs/results/
+	$(BIN)/python -m flowvox.eval.readme docs/results/standard.json
+	$(BIN)/python -m flowvox.eval.readme docs/results/tiny-script.json README.md
+
+test: $(VENV)/.dev $(VENV)/.eval ## the tests
 	$(BIN)/pytest -q
 
-lint: $(VENV)/.dev ## ruff and mypy
+lint: $(VENV)/.dev $(VENV)/.eval ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: lint test ## what CI runs
+check: lint test gate ## what CI runs
 
 wheel: $(VENV)/.dev ## build dist/*.whl with the embedded bundle
 	$(BIN)/python -m build --wheel --outdir dist .
@@ -88,4 +114,4 @@ train-tiny: $(VENV)/.train ## train models/tiny from packages (hours; resumable;
 	done
 
 clean: ## remove what the other targets made
-	rm -rf $(ARTIFACTS) dist speech.wav
+	rm -rf $(ARTIFACTS) reports dist speech.wav

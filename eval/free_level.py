@@ -59,6 +59,18 @@ def lengths(speech: Spoken, baseline: Spoken) -> dict[str, Rows]:
     return {"duration_ratio": _one(ratio), "early_stop": _one(ratio < EARLY)}
 
 
+def length_spread(spoken: dict[str, Spoken]) -> dict[str, Rows]:
+    """Per text and voice that was spoken with several seeds: deviation of the length over its mean."""
+    lengths: dict[str, list[int]] = {}
+    for key, speech in spoken.items():
+        lengths.setdefault(key.rpartition("/")[0], []).append(len(speech.codes))
+    return {
+        key: _one(float(np.std(found)) / max(1.0, float(np.mean(found))))
+        for key, found in lengths.items()
+        if len(found) > 1
+    }
+
+
 def describe(
     utterance: Utterance, speech: Spoken, heard: Heard, rows: dict[str, Rows]
 ) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def evaluate(
         progress(min(done, total), total)
 
     measurement = Measurement(suite, first, cache, ears, tick)
-    total = measurement.steps() * len(paths) + 1
+    total = measurement.steps(len(paths)) + 1
     measured: dict[str, Measured] = {}
     opened: dict[str, Artifact] = {}
     for path in paths:
@@ -95,13 +95,14 @@ def evaluate(
             "voices": sorted({u.voice for u in measurement.part("free_running")}),
             "seeds": list(suite.seeds),
         },
+        "model": _model(first),
         "baseline": _identity(first),
         "metrics": {
             metric.id: {k: v for k, v in asdict(metric).items() if k in Described.__annotations__}
             for metric in METRICS
         },
         "not_measured": dict(ears.missing),
-        "noise_floor": noise_floor(base, measurement.floor, suite.seeds),
+        "noise_floor": noise_floor(measurement.floor, base),
         "bundles": [
             _bundle(opened[str(path)], measured[str(path)], base, speed[k], speed[0], path == baseline)
             for k, path in enumerate(paths)
@@ -116,6 +117,14 @@ def _check_comparable(artifact: Artifact, baseline: Artifact) -> None:
             f"{artifact.path}: is of another model or has other voices than {baseline.path}; "
             "compare bundles of one checkpoint"
         )
+
+
+def _model(artifact: Artifact) -> dict[str, str]:
+    """Which checkpoint all of this was made from."""
+    if (artifact.path / MANIFEST).exists():
+        manifest = read_manifest(artifact.path)
+        return {"source_sha256": manifest["model"]["source_sha256"], "license": manifest["license"]}
+    return {"source_sha256": artifact.sha256}
 
 
 def _identity(artifact: Artifact) -> dict[str, str]:

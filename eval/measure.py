@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,12 @@ from flowvox.eval.cache import Arrays, Cache
 from flowvox.eval.ears import Ears
 from flowvox.eval.forced import Truth, compare, compare_latents, record_truth
 from flowvox.eval.statistics import Rows
-from flowvox.eval.suite_data import Suite, Utterance
+from flowvox.eval.suite_data import Part, Suite, Utterance
 from flowvox.noise import frame_noise
 
 LAYERED = 4  # utterances whose layers are compared one by one: they are large
 
+SPOKEN_PARTS: tuple[Part, ...] = ("teacher_forced", "codec", "free_running")
 Collected = dict[str, dict[str, Rows]]  # rows of a metric -> utterance key -> rows
 
 
@@ -64,14 +65,21 @@ class Measurement:
         self._truths: dict[str, Truth] = {}
         self.spoken: dict[str, Spoken] = {}
         self.floor = Measured()
+        # Another seed of the suite where there is one: that speech is needed anyway.
+        self.floor_seed = (*suite.seeds, suite.seeds[0] + 1)[1]
 
-    def part(self, name: Any) -> Sequence[Utterance]:
+    def part(self, name: Part) -> Sequence[Utterance]:
         """Utterances of a part of the suite."""
         return self.suite.utterances(name, self.baseline.voices)
 
-    def steps(self) -> int:
-        """How often `measure` ticks."""
-        return sum(len(self.part(name)) for name in ("teacher_forced", "codec", "free_running"))
+    def steps(self, artifacts: int) -> int:
+        """How often `measure` ticks in all."""
+        return len(self._wanted) + artifacts * sum(len(self.part(name)) for name in SPOKEN_PARTS)
+
+    @property
+    def _wanted(self) -> dict[str, Utterance]:
+        """All that the baseline has to say."""
+        return {u.key: u for part in SPOKEN_PARTS for u in self.part(part)}
 
     def measure(self, artifact: Artifact) -> Measured:
         """All levels. Measure the baseline first: the others are compared with what it said."""
@@ -90,26 +98,34 @@ class Measurement:
             with result.guarded("free-running", utterance.key):
                 self._free(artifact, utterance, result)
             self._tick()
+        result.rows["length_spread"] = free_level.length_spread(result.spoken)
         return result
 
     def _baseline_speaks(self, result: Measured) -> None:
         """Everything is compared with this speech; the voices are what it sounds like."""
-        wanted = {u.key: u for part in ("teacher_forced", "codec", "free_running")
-                  for u in self.part(part)}  # fmt: skip
+        wanted = self._wanted
         for key, utterance in wanted.items():
             with result.guarded("free-running", key):
                 self.spoken[key] = self._speak(self.baseline, utterance)
+            self._tick()
         heard = [
             (wanted[key].voice, self.ears.listen(speech.samples, self.cache))
             for key, speech in self.spoken.items()
         ]
         self._voices = free_level.voice_centroids(heard)
-        if len(self.suite.seeds) > 1:
-            first, second = self.suite.seeds[:2]
-            for key, utterance in wanted.items():
-                other = f"{utterance.sentence.id}/{utterance.voice}/{first}"
-                if utterance.seed == second and {key, other} <= self.spoken.keys():
-                    self.floor.add(key, free_level.lengths(self.spoken[key], self.spoken[other]))
+        for utterance in self.part("free_running"):
+            if utterance.seed == self.suite.seeds[0]:
+                with result.guarded("noise floor", utterance.key):
+                    self._against_itself(utterance)
+
+    def _against_itself(self, utterance: Utterance) -> None:
+        """The same text and voice with another seed: rows of the noise floor, under the same key."""
+        speech = self._speak(self.baseline, replace(utterance, seed=self.floor_seed))
+        rows = free_level.judge(
+            utterance.sentence.text, speech, self._said(utterance),
+            self.ears.listen(speech.samples, self.cache), self._voices.get(utterance.voice),
+        )  # fmt: skip
+        self.floor.add(utterance.key, rows)
 
     def _speak(self, artifact: Artifact, utterance: Utterance) -> Spoken:
         limit = self.suite.limits.max_seconds
@@ -151,8 +167,8 @@ class Measurement:
 
     def _forced(self, artifact: Artifact, utterance: Utterance) -> dict[str, Rows]:
         truth = self._truth(utterance)
-        if artifact is self.baseline and len(self.suite.seeds) > 1:
-            other = self._record(utterance, self.suite.seeds[1])
+        if artifact is self.baseline:
+            other = self._record(utterance, self.floor_seed)
             levels = self.baseline.config.codec.acoustic_codebook_size
             latents = compare_latents(other.latents, truth.latents, levels)
             self.floor.add(utterance.key, latents)

@@ -126,6 +126,8 @@ METRICS: tuple[Metric, ...] = (
     _free("dnsmos", "DNSMOS overall", "MOS", "higher", "mean", "predicted quality, for noise", 0.2),
     _free("duration_ratio", "Duration ratio", "ratio", "none", "median",
           "length against the baseline's utterance (same seed)", None, 1.0),
+    _free("length_spread", "Length spread over seeds", "fraction", "none", "mean",
+          "standard deviation of an utterance's length over seeds, over its mean"),
     _free("not_ended", "Did not end", "fraction", "lower", "mean",
           "utterances that ran into the limit", 0.05),
     _free("early_stop", "Early stops", "fraction", "lower", "mean",

@@ -56,39 +56,18 @@ def _row(metric: Metric, rows: Collected, baseline: Collected) -> dict[str, Any]
     return judged(metric, value, bootstrap(*pair, statistic), reference)
 
 
-def noise_floor(baseline: Measured, forced: Measured, seeds: tuple[int, ...]) -> dict[str, Any]:
-    """The baseline against itself with its second seed: what is not more than this is chance.
+def noise_floor(floor: Measured, baseline: Measured) -> dict[str, Any]:
+    """The baseline against itself with another seed: what is not more than this is chance.
 
     Teacher-forced: the same codes with other noise. Free-running: the same text and voice.
     """
-    floor: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for metric in METRICS:
-        statistic = STATISTICS[metric.statistic]
-        if metric.direct and metric.rows in forced.rows:
-            found = bootstrap(list(forced.rows[metric.rows].values()), None, statistic)
-            perfect = metric.perfect or 0.0
-            delta = found.value - perfect, found.low - perfect, found.high - perfect
-            floor[metric.id] = _floor(Interval(*delta, found.n))
-        elif metric.level == "free-running" and len(seeds) > 1:
-            pairs = _pairs(baseline.rows.get(metric.rows, {}), seeds[:2])
-            if pairs[0]:
-                floor[metric.id] = _floor(bootstrap(*pairs, statistic))
-    return floor
-
-
-def _pairs(rows: dict[str, Rows], seeds: tuple[int, ...]) -> tuple[list[Rows], list[Rows]]:
-    """The utterances that both seeds have: (second seed, first seed)."""
-    first, second = (
-        {key.rpartition("/")[0]: row for key, row in rows.items() if key.endswith(f"/{seed}")}
-        for seed in seeds
-    )
-    both = [key for key in first if key in second]
-    return [second[key] for key in both], [first[key] for key in both]
-
-
-def _floor(interval: Interval) -> dict[str, Any]:
-    ends = [x if math.isfinite(x) else None for x in (interval.low, interval.high)]
-    return {"mean": interval.value, "low": ends[0], "high": ends[1], "n": interval.n}
+        row = _row(metric, floor.rows, baseline.rows)
+        if row["n"]:
+            delta = {"mean": row["delta"], "low": row["low"], "high": row["high"], "n": row["n"]}
+            result[metric.id] = delta
+    return result
 
 
 def curves(rows: Collected) -> dict[str, Any]:

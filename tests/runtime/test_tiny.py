@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from flowvox import TTS
-from flowvox.eval.results import SENTENCES
+from flowvox.eval.suite import load_suite
 from flowvox.reference.generate import teacher_forced
 from flowvox.reference.speak import ReferenceTTS, embed_prompt
 
-TEXTS = SENTENCES.read_text("utf-8").splitlines()[:20]
+TEXTS = [sentence.text for sentence in load_suite("standard").sentences[:20]]
 TIE = 2e-4  # of a level: closer to a rounding boundary than this, float32 may fall on either side
 
 
