@@ -127,7 +127,9 @@ def calibrate(reports: Sequence[Report]) -> dict[str, Any]:
         {b["recipe"] for r in reports for b in r["bundles"] if not b["is_baseline"]}
     ):
         found = [(r, b) for r in reports for b in r["bundles"] if b["recipe"] == recipe]
-        ratios = [bad for _, b in found if (bad := bad_end(b, "rtf_ratio", "lower")) is not None]
+        ratios = [
+            1 + bad for _, b in found if (bad := bad_end(b, "rtf_ratio", "lower")) is not None
+        ]
         recipes[recipe] = {"max_bytes": _round_up(max(b["bytes"] for _, b in found), SIZE_SLACK)}
         if ratios:
             recipes[recipe]["max_rtf_ratio"] = round(max(ratios) * (1 + SPEED_SLACK), 2)

@@ -65,7 +65,8 @@ def _checks(report: Report, bundle: BundleReport, budget: Budget) -> list[Check]
             Check(name, "size", "bytes", float(bundle["bytes"]), budget.max_bytes, "bytes")
         )
     if budget.max_rtf_ratio is not None:
-        ratio = bad_end(bundle, "rtf_ratio", "lower")
+        slower = bad_end(bundle, "rtf_ratio", "lower")
+        ratio = None if slower is None else 1 + slower
         checks.append(Check(name, "speed", "rtf_ratio", ratio, budget.max_rtf_ratio, "ratio"))
     for metric, margin in budget.margins.items():
         known = report["metrics"].get(metric)

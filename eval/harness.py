@@ -152,7 +152,8 @@ def _bundle(
         pair = zip(speed["rtf_of_utterances"], base_speed["rtf_of_utterances"], strict=False)
         ratios = [np.array([ours / base]) for ours, base in pair]
         found = bootstrap(ratios, None, STATISTICS["median"])
-        rows["rtf_ratio"] = judged(BY_ID["rtf_ratio"], found.value, found, 1.0)
+        delta = Interval(found.value - 1, found.low - 1, found.high - 1, found.n)
+        rows["rtf_ratio"] = judged(BY_ID["rtf_ratio"], found.value, delta, 1.0)
         ratio = {"median": found.value, "low": found.low, "high": found.high}
     size, base_size = speed.get("bytes", _size(artifact.path)), base_speed.get("bytes")
     shrunk = float(size - base_size) if base_size else 0.0

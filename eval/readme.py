@@ -39,7 +39,8 @@ def table(report: Report) -> str:
         f"Suite `{suite['name']}` ({suite['sentences']} sentences, seeds "
         f"{', '.join(map(str, suite['seeds']))}) on {machine['cpu']}, {machine['cores']} cores, "
         f"against {report['baseline']['recipe']}; speed is relative to it, sentence by sentence in one "
-        f"run. Differences carry 95 % intervals. The baseline against itself with another seed: {chance}."
+        "run. Differences carry 95 % intervals. The baseline against itself with another seed: "
+        f"{chance}."
     )
     return "\n".join(lines) + "\n\n" + note + "\n"
 

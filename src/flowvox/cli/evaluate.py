@@ -57,15 +57,9 @@ def evaluate(
 
 
 def _print(report: dict[str, Any], out: Path) -> None:
+    from flowvox.eval.report.verdicts import headline
+
     for metric, reason in report["not_measured"].items():
         typer.echo(f"{metric}: not measured: {reason}", err=True)
-    for bundle in report["bundles"]:
-        verdicts = [row["verdict"] for row in bundle["rows"].values()]
-        outside = [name for name, row in bundle["rows"].items() if row["verdict"] == "fail"]
-        unsure = [name for name, row in bundle["rows"].items() if row["verdict"] == "unsure"]
-        line = f"{bundle['name']}: {verdicts.count('pass')} metrics inside their margins"
-        line += f"; outside: {', '.join(outside)}" if outside else ""
-        line += f"; unsure: {', '.join(unsure)}" if unsure else ""
-        line += f"; {len(bundle['failures'])} utterances failed" if bundle["failures"] else ""
-        typer.echo(line)
+    typer.echo(headline(report))  # type: ignore[arg-type]
     typer.echo(f"{out}/report.html")
