@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from flowvox.config import ModelConfig
 from flowvox.errors import CheckpointError, ConfigError
 from flowvox.reference.safetensors_file import SafetensorsFile
+from flowvox.reference.shards import weight_files
 from flowvox.tensors import (
     OUTPUT_HEAD,
     Shape,
@@ -21,7 +24,8 @@ from flowvox.tensors import (
 )
 from flowvox.voices import check_name, read_voice_pt, unknown_voice
 
-WEIGHTS = "consolidated.safetensors"
+VALUES_AT_ONCE = 1 << 24  # of a tensor that is read in pieces
+Report = Callable[[int, int], None]
 _LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 
 
@@ -39,7 +43,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
-        """Open a folder with params.json and *.safetensors (one file, or several shards).
+        """Open a folder with params.json and *.safetensors (one file, or shards with an index).
 
         Names and shapes are validated against params.json; values are checked when they are read.
         Raises ConfigError or CheckpointError.
@@ -47,12 +51,8 @@ class Checkpoint:
         if not path.is_dir():
             raise ConfigError(f"{path}: no such checkpoint folder")
         config = ModelConfig.load(path)
-        whole = path / WEIGHTS
-        shards = [whole] if whole.exists() else sorted(path.glob("*.safetensors"))
-        if not shards:
-            raise CheckpointError(f"{path}: no {WEIGHTS} here; download the weights too")
         files: dict[str, SafetensorsFile] = {}
-        for shard in shards:
+        for shard in weight_files(path):
             file = SafetensorsFile(shard)
             for name in file.tensors:
                 if name in files:
@@ -96,25 +96,47 @@ class Checkpoint:
 
     def read(self, name: str) -> NDArray[np.float32]:
         """One tensor as float32. Raises CheckpointError where it holds NaN or infinity."""
-        values = self._files[name].read(name)
+        return self._finite(name, self._files[name].read(name))
+
+    def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
+        """Some rows of a tensor as float32; raises as `read`."""
+        return self._finite(name, self._files[name].read_rows(name, start, stop))
+
+    def stored_bytes(self, name: str) -> int:
+        """Size of a tensor in its file."""
+        return self._files[name].tensors[name].size
+
+    def source_hash(self, report: Report = lambda done, total: None) -> str:
+        """sha256 over params.json and the weight files, streamed; `report` is told bytes."""
+        digest = hashlib.sha256((self.path / "params.json").read_bytes())
+        files = list(dict.fromkeys(self._files.values()))
+        done, total = 0, sum(file.path.stat().st_size for file in files)
+        for file in files:
+            for piece in file.chunks():
+                digest.update(piece)
+                done += len(piece)
+                report(done, total)
+        return digest.hexdigest()
+
+    def zero_rows(self, name: str) -> int:
+        """Number of all-zero rows of a matrix, for `flowvox verify`; 0 for vectors."""
+        rows, *rest = self.shapes[name] or (1,)
+        if not rest:
+            self.read(name)
+            return 0
+        step = max(1, VALUES_AT_ONCE // max(1, math.prod(rest)))
+        axes = tuple(range(1, len(rest) + 1))
+        return sum(
+            int((~self.read_rows(name, start, min(start + step, rows)).any(axis=axes)).sum())
+            for start in range(0, rows, step)
+        )
+
+    def _finite(self, name: str, values: NDArray[np.float32]) -> NDArray[np.float32]:
         if not np.isfinite(values).all():
             raise CheckpointError(
                 f"{self.path}: {name} holds values that are not finite; download the weights again"
             )
         return values
-
-    def source_hash(self) -> str:
-        """sha256 over params.json and the weight files, streamed."""
-        digest = hashlib.sha256((self.path / "params.json").read_bytes())
-        for file in dict.fromkeys(self._files.values()):
-            for piece in file.chunks():
-                digest.update(piece)
-        return digest.hexdigest()
-
-    def zero_rows(self, name: str) -> int:
-        """Number of all-zero rows of a matrix, for `flowvox verify`."""
-        values = self.read(name)
-        return int((~values.any(axis=tuple(range(1, values.ndim)))).sum()) if values.ndim > 1 else 0
 
     def _check_shapes(self) -> None:
         expected = checkpoint_tensors(self.config, encoder=self.has_encoder)

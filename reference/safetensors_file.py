@@ -1,6 +1,7 @@
-"""A strict safetensors reader over mmap: one tensor at a time, bf16 included, without torch.
+"""A strict safetensors reader: one tensor, or some of its rows, at a time; bf16 included, no torch.
 
-Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, then the bytes.
+Layout: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, then the bytes. They are
+read, not mapped: pages of a mapped file would count as this process's memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from flowvox.tensors import Shape
 MAX_HEADER = 64 << 20
 MAX_AXES = 8
 ITEM_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+NUMPY_TYPES = {"BF16": "<u2", "F16": "<f2", "F32": "<f4"}
 CHUNK = 1 << 22  # bytes that one streamed read holds
 
 
@@ -35,7 +37,7 @@ class StoredTensor:
 
 
 class SafetensorsFile:
-    """One .safetensors file, header validated, data mapped."""
+    """One .safetensors file, header validated."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +53,6 @@ class SafetensorsFile:
         except (ValueError, RecursionError):
             raise self._damaged("its header is not JSON") from None
         self.tensors = self._parse(header, 8 + length, size)
-        self._bytes = np.memmap(path, dtype=np.uint8, mode="r") if size else None
 
     def _damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.path}: {what}; the file is damaged, download it again")
@@ -90,17 +91,31 @@ class SafetensorsFile:
         return tensors
 
     def read(self, name: str) -> NDArray[np.float32]:
-        """The tensor as a fresh float32 array."""
+        """The tensor as a fresh float32 array. Raises CheckpointError."""
+        shape = self.tensors[name].shape
+        return self._values(name, 0, math.prod(shape)).reshape(shape)
+
+    def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
+        """Rows start ... stop - 1 of the tensor as a fresh float32 array. Raises CheckpointError."""
+        shape = self.tensors[name].shape
+        row = math.prod(shape[1:])
+        return self._values(name, start * row, (stop - start) * row).reshape(-1, *shape[1:])
+
+    def _values(self, name: str, first: int, count: int) -> NDArray[np.float32]:
+        """`count` values of the flattened tensor from number `first` on."""
         stored = self.tensors[name]
-        assert self._bytes is not None
-        raw = self._bytes[stored.start : stored.start + stored.size]
-        if stored.dtype == "BF16":
-            wide = raw.view("<u2").astype(np.uint32)
-            wide <<= 16
-            values = wide.view(np.float32)
-        else:
-            values = raw.view("<f2" if stored.dtype == "F16" else "<f4").astype(np.float32)
-        return values.reshape(stored.shape)
+        offset = stored.start + first * ITEM_BYTES[stored.dtype]
+        try:
+            raw = np.fromfile(self.path, NUMPY_TYPES[stored.dtype], count, offset=offset)
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: cannot be read ({error.strerror})") from None
+        if len(raw) != count:
+            raise self._damaged(f"it ends before {name} does")
+        if stored.dtype != "BF16":
+            return raw.astype(np.float32)
+        wide = raw.astype(np.uint32)
+        wide <<= 16
+        return wide.view(np.float32)
 
     def chunks(self) -> Iterator[bytes]:
         """The whole file in pieces, for hashing."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import micro_params
@@ -111,6 +112,84 @@ def test_shards_and_an_output_head(copy: Path) -> None:
     np.testing.assert_array_equal(checkpoint.read(names[-1]), tensors[names[-1]])
     save(copy / "model-3.safetensors", {names[0]: tensors[names[0]]})
     refused(copy, "in two shards")
+
+
+def sharded(copy: Path) -> list[str]:
+    """Split the weights of `copy` into three shards with an index; returns the shards' names."""
+    tensors = load(copy)
+    names = list(tensors)
+    (copy / WEIGHTS).unlink()
+    weight_map = {}
+    for i, part in enumerate((names[:20], names[20:50], names[50:]), start=1):
+        shard = f"model-0000{i}-of-00003.safetensors"
+        save(copy / shard, {name: tensors[name] for name in part})
+        weight_map |= dict.fromkeys(part, shard)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    return sorted(set(weight_map.values()))
+
+
+def test_an_index_says_which_shards_belong_together(random_micro: Path, copy: Path) -> None:
+    whole = Checkpoint.open(random_micro)
+    first, *_, last = sharded(copy)
+    save(
+        copy / "model-00001-of-00002.safetensors", {"norm.weight": np.zeros(40)}
+    )  # an old download
+    checkpoint = Checkpoint.open(copy)
+    assert set(checkpoint.shapes) == set(whole.shapes)
+    for name in whole.shapes:
+        np.testing.assert_array_equal(checkpoint.read(name), whole.read(name))
+    (copy / last).unlink()
+    refused(copy, f"1 of 3 shards are missing, {last}")
+    (copy / first).unlink()
+    refused(copy, f"2 of 3 shards are missing, {first}")
+
+
+@pytest.mark.parametrize(
+    "index", ["[", "{}", "[]", '{"weight_map": {}}', '{"weight_map": {"a": 3}}',
+              '{"weight_map": {"a": "../../etc/x.safetensors"}}', '{"weight_map": {"a": ["b"]}}'],
+)  # fmt: skip
+def test_an_index_that_is_none(copy: Path, index: str) -> None:
+    (copy / WEIGHTS).unlink()
+    (copy / "model.safetensors.index.json").write_text(index)
+    refused(copy, "not an index of shards")
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_rows_are_those_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, dtype: str, data: st.DataObject
+) -> None:
+    from safetensors.torch import save_file
+
+    kinds = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+    tensor = torch.randn(7, 3, 2).to(kinds[dtype])
+    path = tmp_path_factory.mktemp("rows") / WEIGHTS
+    save_file({"before": torch.ones(5, dtype=kinds[dtype]), "x": tensor}, path)
+    start = data.draw(st.integers(0, 7))
+    stop = data.draw(st.integers(start, 7))
+    rows = SafetensorsFile(path).read_rows("x", start, stop)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, tensor[start:stop].float().numpy())
+
+
+def test_a_file_cut_after_it_was_opened(copy: Path) -> None:
+    file = SafetensorsFile(copy / WEIGHTS)
+    (copy / WEIGHTS).write_bytes((copy / WEIGHTS).read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match="damaged"):
+        file.read(list(file.tensors)[-1])
+
+
+def test_rows_of_zeros_are_counted_in_pieces(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowvox.reference.checkpoint.VALUES_AT_ONCE", 100)
+    tensors = load(copy)
+    tensors["layers.0.attention.wq.weight"][[0, 1, 50, 95]] = 0
+    save(copy / WEIGHTS, tensors)
+    checkpoint = Checkpoint.open(copy)
+    assert checkpoint.zero_rows("layers.0.attention.wq.weight") == 4
+    assert checkpoint.zero_rows("layers.1.attention.wq.weight") == 0
+    assert checkpoint.zero_rows("norm.weight") == 0
 
 
 def test_a_checkpoint_without_encoder(tmp_path: Path) -> None:
