@@ -37,36 +37,30 @@ def bench(
 
 
 def _print(result: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    columns = (
-        "bundle",
-        "RTF",
-        "p95",
-        "speed-up",
-        "ms/frame",
-        "first audio",
-        "load",
-        "memory",
-        "size",
-    )
-    table = Table(*columns)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("bundle", no_wrap=True)
+    for name in ("RTF", "p95", "speed", "ms/frame", "first", "load", "memory", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
     for run in result["runs"]:
-        stages = ", ".join(f"{name} {ms:.2f}" for name, ms in run["ms_per_frame"].items())
         table.add_row(
-            Path(run["bundle"]).name,
-            f"{run['rtf']['median']:.3f}" + (" (noisy)" if run["noisy"] else ""),
+            Path(run["bundle"]).name + (" (noisy)" if run["noisy"] else ""),
+            f"{run['rtf']['median']:.3f}",
             f"{run['rtf']['p95']:.3f}",
             f"{run['speedup']:.1f}x",
-            stages,
+            " + ".join(f"{ms:.1f}" for ms in run["ms_per_frame"].values()),
             f"{run['first_audio_seconds'] * 1000:.0f} ms",
-            f"{run['load_seconds']:.2f} s",
+            f"{run['load_seconds']:.1f} s",
             f"{run['peak_rss_bytes'] / 1e6:.0f} MB",
-            f"{run['bytes'] / 1e6:.1f} MB",
+            f"{run['bytes'] / 1e6:.0f} MB",
         )
     Console().print(table)
     machine = result["machine"]
+    stages = " + ".join(result["runs"][0]["ms_per_frame"])
+    typer.echo(f"ms/frame: {stages}; speed: against the first, in this run")
     typer.echo(
         f"{machine['processor']}, {machine['threads']} threads, onnxruntime {machine['onnxruntime']}"
     )
