@@ -47,11 +47,11 @@ def _print(result: dict[str, Any]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for run in result["runs"]:
         table.add_row(
-            Path(run["bundle"]).name + (" (noisy)" if run["noisy"] else ""),
-            f"{run['rtf']['median']:.3f}",
+            Path(run["bundle"]).name,
+            ("~" if run["noisy"] else "") + f"{run['rtf']['median']:.3f}",
             f"{run['rtf']['p95']:.3f}",
             f"{run['speedup']:.1f}x",
-            " + ".join(f"{ms:.1f}" for ms in run["ms_per_frame"].values()),
+            "+".join(f"{ms:.1f}" for ms in run["ms_per_frame"].values()),
             f"{run['first_audio_seconds'] * 1000:.0f} ms",
             f"{run['load_seconds']:.1f} s",
             f"{run['peak_rss_bytes'] / 1e6:.0f} MB",
@@ -59,8 +59,8 @@ def _print(result: dict[str, Any]) -> None:
         )
     Console().print(table)
     machine = result["machine"]
-    stages = " + ".join(result["runs"][0]["ms_per_frame"])
-    typer.echo(f"ms/frame: {stages}; speed: against the first, in this run")
+    stages = "+".join(result["runs"][0]["ms_per_frame"])
+    typer.echo(f"ms/frame: {stages}; speed: against the first, in this run; ~: noisy")
     typer.echo(
         f"{machine['processor']}, {machine['threads']} threads, onnxruntime {machine['onnxruntime']}"
     )
