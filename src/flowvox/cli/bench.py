@@ -37,11 +37,10 @@ def bench(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", no_wrap=True)
     for name in ("RTF", "p95", "speed", "ms/frame", "first", "load", "memory", "size"):
         table.add_column(name, justify="right", no_wrap=True)
