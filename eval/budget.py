@@ -15,6 +15,7 @@ interval counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,17 @@ VERSION = 1
 KEYS = {"version", "suite", "baseline", "recipes"}
 RECIPE_KEYS = {"max_bytes", "max_rtf_ratio", "margins"}
 SLACK = 0.5  # of the worst bad end seen: other processors sum in another order
+SLACK_DB = 20 * math.log10(1 + SLACK)  # the same, of what is measured down from 120 dB
 SPEED_SLACK, SIZE_SLACK = 0.35, 0.02
+UNLIMITED = 1e18  # no size, time or distance: a limit from here on would limit nothing
 BEYOND_BUDGET = ("speed", "size")  # levels that have limits of their own
+# One yes or no an utterance. None among n still allows 3/n (Hanley and Lippman-Hand 1983, "If nothing
+# goes wrong, is everything all right?"), and a margin of zero would be red at the first.
+RATES = ("missed_end", "not_ended", "early_stop", "long_silence", "clipped", "silent")
+LEAST = {
+    "false_end": 0.01,
+    "fsq_within_one": 0.002,
+}  # the same of frames and of codes: some may flip
 
 
 class BudgetError(FlowvoxError):
@@ -59,10 +69,13 @@ def read_budgets(path: Path) -> Budgets:
     """Raises BudgetError in one line that names the key."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not YAML"
-        raise BudgetError(f"{path}: cannot be read ({reason})") from None
-    if not isinstance(data, dict) or data.get("version") != VERSION:
+    except OSError as error:
+        raise BudgetError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError):
+        # PyYAML lets the errors of its conversions through: a date of month 13, `!!bool maybe`.
+        raise BudgetError(f"{path}: cannot be read (it is not YAML)") from None
+    version = data.get("version") if isinstance(data, dict) else None
+    if type(version) is not int or version != VERSION:
         raise BudgetError(f"{path}: not a budget of version {VERSION}; see docs/gate.md")
     _only(data, KEYS, f"{path}")
     recipes = data.get("recipes")
@@ -71,7 +84,7 @@ def read_budgets(path: Path) -> Budgets:
     return Budgets(
         _text(data, "suite", path),
         _text(data, "baseline", path),
-        {str(name): _budget(value, f"{path}: {name}") for name, value in recipes.items()},
+        {str(name): _budget(value, f"{path}: {_shown(name)}") for name, value in recipes.items()},
     )
 
 
@@ -82,13 +95,14 @@ def _budget(data: Any, where: str) -> Budget:
     margins = data.get("margins", {})
     if not isinstance(margins, dict):
         raise BudgetError(f"{where}: margins: must map metrics to numbers")
-    numbers = {f"margins.{name}": value for name, value in margins.items()}
-    numbers |= {key: data[key] for key in ("max_bytes", "max_rtf_ratio") if key in data}
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:  # NaN
-            raise BudgetError(f"{where}: {name}: must be a number, 0 or more")
+    numbers = [(f"margins.{_shown(name)}", value) for name, value in margins.items()]
+    numbers += [(key, data[key]) for key in ("max_bytes", "max_rtf_ratio") if key in data]
+    for name, value in numbers:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value < UNLIMITED:  # NaN neither
+            raise BudgetError(f"{where}: {name}: must be a number, 0 or more, and finite")
     return Budget(
-        data.get("max_bytes"),
+        int(data["max_bytes"]) if "max_bytes" in data else None,
         data.get("max_rtf_ratio"),
         {str(name): float(value) for name, value in margins.items()},
     )
@@ -97,8 +111,14 @@ def _budget(data: Any, where: str) -> Budget:
 def _only(data: dict[Any, Any], known: set[str], where: str) -> None:
     if unknown := sorted(str(key) for key in set(data) - known):
         raise BudgetError(
-            f"{where}: {unknown[0]}: no such key; known are {', '.join(sorted(known))}"
+            f"{where}: {_shown(unknown[0])}: no such key; known are {', '.join(sorted(known))}"
         )
+
+
+def _shown(name: object) -> str:
+    """A key in a message of one line."""
+    text = str(name)
+    return text if text.isprintable() else repr(text)
 
 
 def _text(data: dict[str, Any], key: str, path: Path) -> str:
@@ -112,9 +132,13 @@ def calibrate(reports: Sequence[Report]) -> dict[str, Any]:
 
     Teacher-forced and codec metrics repeat nearly exactly, so their margin is the worst bad end seen,
     plus SLACK. Free-running ones are chance in part: their margin is no smaller than what the baseline
-    differs from itself with another seed. Raises BudgetError if the reports are not of one kind.
+    differs from itself with another seed. Raises BudgetError if the reports are not of one kind, or
+    could not pass any budget: without bundles, with failed utterances, with gaps.
     """
     first = reports[0]
+    recipes_of = [{b["recipe"] for b in r["bundles"] if not b["is_baseline"]} for r in reports]
+    if not recipes_of[0] or any(found != recipes_of[0] for found in recipes_of):
+        raise BudgetError("each report needs the same recipes, at least one beside the baseline")
     for report in reports:
         for what in ("suite", "baseline"):
             keys = ("name", "version") if what == "suite" else ("recipe",)
@@ -123,9 +147,7 @@ def calibrate(reports: Sequence[Report]) -> dict[str, Any]:
                     f"the reports differ in their {what}; calibrate on one kind of run"
                 )
     recipes: dict[str, Any] = {}
-    for recipe in sorted(
-        {b["recipe"] for r in reports for b in r["bundles"] if not b["is_baseline"]}
-    ):
+    for recipe in sorted(recipes_of[0]):
         found = [(r, b) for r in reports for b in r["bundles"] if b["recipe"] == recipe]
         ratios = [
             1 + bad for _, b in found if (bad := bad_end(b, "rtf_ratio", "lower")) is not None
@@ -144,15 +166,29 @@ def calibrate(reports: Sequence[Report]) -> dict[str, Any]:
 
 def _margins(found: list[tuple[Report, BundleReport]]) -> dict[str, float]:
     margins = {}
+    for _, bundle in found:
+        if bundle["failures"]:
+            raise BudgetError(
+                f"{bundle['path']}: has failed utterances; calibrate on sound bundles"
+            )
     for name, metric in found[0][0]["metrics"].items():
-        if metric["better"] == "none" or metric["level"] in BEYOND_BUDGET:
+        better = metric["better"]
+        if better == "none" or metric["level"] in BEYOND_BUDGET:
             continue
-        ends = [bad_end(bundle, name, metric["better"]) for _, bundle in found]
+        ends = [end for _, b in found if (end := bad_end(b, name, better)) is not None]
+        if not ends:
+            continue
+        if len(ends) < len(found):
+            raise BudgetError(f"{name}: is measured in some of the reports only; measure it in all")
         if metric["level"] == "free-running":
-            ends += [floor_end(report, name, metric["better"]) for report, _ in found]
-        known = [end for end in ends if end is not None]
-        if known:
-            margins[name] = float(f"{max(0.0, *known) * (1 + SLACK):.3g}")
+            ends += [end for r, _ in found if (end := floor_end(r, name)) is not None]
+        worst = max(0.0, *ends)
+        downward = metric["unit"] == "dB" and better == "higher"
+        margin = worst + SLACK_DB if downward else worst * (1 + SLACK)
+        if name in RATES:
+            least = min(b["rows"][name]["n"] for _, b in found)
+            margin = max(margin, math.ceil(3000 / least) / 1000)
+        margins[name] = float(f"{max(margin, LEAST.get(name, 0.0)):.3g}")
     return margins
 
 
@@ -163,7 +199,7 @@ def bad_end(bundle: BundleReport, metric: str, better: str) -> float | None:
     return None if end is None else end if better == "lower" else -end
 
 
-def floor_end(report: Report, metric: str, better: str) -> float | None:
+def floor_end(report: Report, metric: str) -> float | None:
     """The same of the baseline's difference from itself, which has no direction: the larger end."""
     floor = report["noise_floor"].get(metric)
     ends = [] if floor is None else [floor["low"], floor["high"]]

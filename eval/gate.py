@@ -10,7 +10,7 @@ from flowvox.eval.report.schema import BundleReport, Report
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the answer. found: how much worse (or how much) it may truly be; None: unknown."""
+    """One row of the answer. found: how much worse (or how much) it may truly be; None: `unknown`."""
 
     bundle: str
     level: str
@@ -18,6 +18,7 @@ class Check:
     found: float | None
     margin: float
     unit: str
+    unknown: str = ""
 
     @property
     def inside(self) -> bool:
@@ -53,25 +54,41 @@ def gate(report: Report, budgets: Budgets) -> list[Check]:
         for bundle in found:
             checks += _checks(report, bundle, budget)
         if not found:
-            checks.append(Check(recipe, "report", "bundle in the report", None, 0.0, ""))
+            missing = "the report has no bundle of this recipe"
+            checks.append(Check(recipe, "report", "bundle in the report", None, 0.0, "", missing))
     return checks
 
 
 def _checks(report: Report, bundle: BundleReport, budget: Budget) -> list[Check]:
     name = bundle["name"]
     checks = [Check(name, "all", "failed utterances", float(len(bundle["failures"])), 0.0, "")]
+
+    def check(level: str, metric: str, found: float | None, margin: float, unit: str) -> None:
+        unknown = "" if found is not None else _unknown(report, bundle, metric)
+        checks.append(Check(name, level, metric, found, margin, unit, unknown))
+
     if budget.max_bytes is not None:
-        checks.append(
-            Check(name, "size", "bytes", float(bundle["bytes"]), budget.max_bytes, "bytes")
-        )
+        check("size", "bytes", float(bundle["bytes"]), budget.max_bytes, "bytes")
     if budget.max_rtf_ratio is not None:
         slower = bad_end(bundle, "rtf_ratio", "lower")
         ratio = None if slower is None else 1 + slower
-        checks.append(Check(name, "speed", "rtf_ratio", ratio, budget.max_rtf_ratio, "ratio"))
+        check("speed", "rtf_ratio", ratio, budget.max_rtf_ratio, "ratio")
     for metric, margin in budget.margins.items():
         known = report["metrics"].get(metric)
         if known is None:
             raise BudgetError(f"the budget limits {metric}, which the report does not know")
+        if known["better"] == "none":
+            raise BudgetError(f"the budget limits {metric}, but neither way is better")
         found = bad_end(bundle, metric, known["better"])
-        checks.append(Check(name, known["level"], metric, found, margin, known["unit"]))
+        check(known["level"], metric, found, margin, known["unit"])
     return checks
+
+
+def _unknown(report: Report, bundle: BundleReport, metric: str) -> str:
+    """Why a metric has no bound."""
+    if metric in report["not_measured"]:
+        return f"not measured: {report['not_measured'][metric]}"
+    row = bundle["rows"].get(metric)
+    if row is None or not row["n"]:
+        return "not measured"
+    return "no interval: of one utterance" if row["n"] == 1 else "not a finite number"

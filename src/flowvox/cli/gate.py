@@ -12,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     from flowvox.eval.gate import Check
 
+WHOLE = 1000  # columns: a log of a CI job has 80 by default, and names would be cut
+
 
 def gate(
     reports: Annotated[list[Path], typer.Argument(help="report.json of flowvox eval.")],
@@ -48,10 +50,9 @@ def gate(
     else:
         _print(checks)
         for row in outside:
-            what = "not known" if row.found is None else f"{row.found:.4g} {row.unit}".strip()
-            typer.echo(
-                f"outside: {row.bundle} {row.metric} ({row.level}): {what}, at most {row.margin:.4g}"
-            )
+            what = row.unknown if row.found is None else f"{_number(row.found)} {row.unit}".strip()
+            limit = f"at most {_number(row.margin)}"
+            typer.echo(f"outside: {row.bundle} {row.metric} ({row.level}): {what}, {limit}")
         typer.echo("passed" if not outside else f"failed: {len(outside)} of {len(checks)} outside")
     if outside:
         raise typer.Exit(1)
@@ -61,11 +62,22 @@ def _print(checks: list[Check]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("bundle", "level", "metric", "at worst", "margin", "unit", "")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in ("bundle", "level", "metric"):
+        table.add_column(name)
+    for name in ("at worst", "margin"):
+        table.add_column(name, justify="right")
+    for name in ("unit", ""):
+        table.add_column(name)
     for row in checks:
-        found = "not known" if row.found is None else f"{row.found:.4g}"
+        found = "not known" if row.found is None else _number(row.found)
         answer = "inside" if row.inside else "[bold red]OUTSIDE[/]"
         table.add_row(
-            row.bundle, row.level, row.metric, found, f"{row.margin:.4g}", row.unit, answer
+            row.bundle, row.level, row.metric, found, _number(row.margin), row.unit, answer
         )
-    Console().print(table)
+    Console(width=WHOLE).print(table)
+
+
+def _number(value: float) -> str:
+    """Four digits, and of large ones, which are bytes, all."""
+    return f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}"
