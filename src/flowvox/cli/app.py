@@ -84,8 +84,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            return _fail("the disk is full; free some space and run this again", debug)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            return _fail("no space for the output; free some and run this again", debug)
         if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
             return _fail(f"{error.filename}: no permission to write or read here", debug)
         raise
