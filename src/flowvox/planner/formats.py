@@ -1,0 +1,82 @@
+"""What a weight costs in each storage format: on disk, in memory, and each time it is read.
+
+The bytes on disk restate quantizers.encode.stored_bytes, because this package may not import the
+quantizers; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from flowvox.errors import FlowvoxError
+from flowvox.recipe import TABLES, Rule
+from flowvox.tensors import Shape, component_of
+
+# The formats that onnxruntime has a kernel for.
+KERNELS = {
+    "cpu": ("float32", "float16", "int8", "int4", "int8-dynamic", "nf4"),
+    "cuda": ("float32", "float16", "int8", "int4", "nf4"),
+}
+PLAIN = {"float32": 4, "float16": 2}
+# bits of a level, bytes of a block's scale
+BLOCKED = {"int8": (8, 2), "int4": (4, 2), "nf4": (4, 4)}
+# MatMulNBits keeps its blocks a second time, in the kernel's own layout with wide scales and sums:
+# 1.70 GiB anonymous for a 1.46 GB file (onnxruntime 1.32, x86).
+PREPACKED = 1.25
+# The most rows that a CUDA kernel multiplies block by block. Beyond, the whole weight is expanded to
+# float16, written and read again (onnxruntime: contrib_ops/cuda/matmul_nbits_small_m_experiments.md).
+MOST_ROWS = {"int8": 5, "int4": 16, "nf4": 1}
+EXPANDED = 4
+
+
+def applied(name: str, shape: Shape, rule: Rule) -> Rule:
+    """The rule as it applies: only matrices are quantized, all else stays float."""
+    matrix = len(shape) == 2 and "quantizer." not in name
+    if matrix or rule.format in PLAIN or rule.format == "omit":
+        return rule
+    return replace(rule, format="float32")
+
+
+def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
+    """Bytes that the tensor takes on disk, alignment aside."""
+    rule, size = applied(name, shape, rule), math.prod(shape)
+    if rule.format == "omit":
+        return 0
+    if rule.format in PLAIN:
+        return size * PLAIN[rule.format]
+    if rule.format == "int8-dynamic" or component_of(name) in TABLES:
+        return size + 4 * shape[0]
+    if rule.format == "nf4":
+        return size // 2 + 4 * -(-size // rule.block)
+    return round(per_weight(rule) * rule.block) * shape[0] * -(-shape[1] // rule.block)
+
+
+def per_weight(rule: Rule) -> float:
+    """Bytes per weight of a large matrix on disk. Raises FlowvoxError for a format without figures."""
+    if rule.format in PLAIN:
+        return float(PLAIN[rule.format])
+    if rule.format in BLOCKED:
+        bits, scale = BLOCKED[rule.format]
+        return bits / 8 + scale / rule.block
+    if rule.format == "int8-dynamic":
+        return 1.0
+    raise FlowvoxError(f"the planner has no figures for the format {rule.format}")
+
+
+def resident(rule: Rule, kind: str) -> float:
+    """Bytes per weight in memory while it runs. The CPU widens float16 when it loads."""
+    if kind == "cpu" and rule.format == "float16":
+        return float(PLAIN["float32"])
+    if kind == "cpu" and rule.format in {"int8", "int4"}:
+        return PREPACKED * per_weight(rule)
+    return per_weight(rule)
+
+
+def moved(rule: Rule, kind: str, rows: float) -> float:
+    """Bytes per weight that one product of so many rows moves through memory."""
+    if kind == "cpu" and rule.format == "float16":
+        return float(PLAIN["float32"])
+    if kind == "cuda" and rows > MOST_ROWS.get(rule.format, rows):
+        return per_weight(rule) + EXPANDED
+    return per_weight(rule)

@@ -1,0 +1,32 @@
+"""The table of devices."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowvox.errors import FlowvoxError
+from flowvox.planner.devices import Device, device_table, load_device
+from flowvox.planner.formats import KERNELS
+
+
+@pytest.mark.parametrize("device", device_table().values(), ids=lambda d: d.name)
+def test_every_entry_is_possible_and_says_where_it_comes_from(device: Device) -> None:
+    assert 0 < device.usable < device.memory
+    assert 0 < device.share <= 1
+    assert 0 < device.call_us < 100
+    assert set(device.kernels) == set(KERNELS[device.kind])
+    for kernel in device.kernels.values():
+        assert 0 < kernel.read < 1.1 * device.bandwidth
+        assert kernel.few > 0
+        assert kernel.many > 0
+    assert device.sources
+    assert "-" in device.name or device.name.isalnum()
+
+
+def test_names_are_forgiving() -> None:
+    assert load_device("RTX 3060 12GB") is load_device("rtx_3060_12gb")
+
+
+def test_an_unknown_device_names_the_known_ones() -> None:
+    with pytest.raises(FlowvoxError, match=r"unknown device 'pdp-11'; there are .*raspberry-pi-5"):
+        load_device("pdp-11")
