@@ -12,7 +12,7 @@ from flowvox.errors import MissingPackageError
 from flowvox.quantizers.blocks import quantize_blocks
 from flowvox.quantizers.bnb import quantize_nf4
 from flowvox.quantizers.weights import DynamicWeights, FloatWeights, MatrixWeights
-from flowvox.recipe import TABLES, Recipe, Rule
+from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
 from flowvox.tensors import Shape, component_of
 
 BITS = {"int8": 8, "int4": 4}
@@ -20,10 +20,11 @@ PACKAGES = {"nf4": "bitsandbytes", "int8-dynamic": "optimum.onnxruntime"}
 
 
 def check_recipe(recipe: Recipe, shapes: dict[str, Shape]) -> None:
-    """Before any work: every tensor has a rule, every format its package.
+    """Before any work: every tensor has a rule that bundles know, every format its package.
 
     Raises RecipeError or MissingPackageError.
     """
+    recipe.check_formats((*PLAIN_FORMATS, *BUNDLE_FORMATS), "a bundle", "a GGUF file with -f gguf")
     for name in shapes:
         component = component_of(name)
         if component is not None:

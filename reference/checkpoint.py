@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.config import ModelConfig
-from flowvox.errors import CheckpointError, ConfigError
+from flowvox.errors import CheckpointError, ConfigError, TokenizerError
 from flowvox.reference.safetensors_file import SafetensorsFile
 from flowvox.reference.shards import weight_files
 from flowvox.tensors import (
@@ -22,6 +22,7 @@ from flowvox.tensors import (
     checkpoint_tensors,
     has_encoder,
 )
+from flowvox.tokenizer import Tokenizer
 from flowvox.voices import check_name, read_voice_pt, unknown_voice
 
 VALUES_AT_ONCE = 1 << 24  # of a tensor that is read in pieces
@@ -31,7 +32,7 @@ _LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 
 @dataclass
 class Checkpoint:
-    """Implements `flowvox.tensors.WeightSource`.
+    """Implements `flowvox.source.ModelSource`.
 
     config: sizes; shapes: every tensor in the files; path: the folder.
     """
@@ -94,6 +95,19 @@ class Checkpoint:
             raise unknown_voice(name, list(voices))
         return read_voice_pt(voices[name], self.config.backbone.dim)
 
+    def tokenizer_json(self) -> bytes:
+        """The bytes of tekken.json. Raises TokenizerError."""
+        try:
+            return self.tokenizer_path.read_bytes()
+        except OSError as error:
+            raise TokenizerError(
+                f"{self.tokenizer_path}: cannot be read ({error.strerror}); a checkpoint has one"
+            ) from None
+
+    def tokenizer(self) -> Tokenizer:
+        """Raises TokenizerError."""
+        return Tokenizer.load(self.tokenizer_path)
+
     def read(self, name: str) -> NDArray[np.float32]:
         """One tensor as float32. Raises CheckpointError where it holds NaN or infinity."""
         return self._finite(name, self._files[name].read(name))
@@ -101,6 +115,9 @@ class Checkpoint:
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         """Some rows of a tensor as float32; raises as `read`."""
         return self._finite(name, self._files[name].read_rows(name, start, stop))
+
+    def packed(self, name: str) -> None:
+        """None: no tensor of a checkpoint is stored in ggml's blocks."""
 
     def stored_bytes(self, name: str) -> int:
         """Size of a tensor in its file."""

@@ -23,7 +23,12 @@ from flowvox.errors import MissingPackageError, RecipeError
 from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS
 
 VERSION = 1
-FORMATS = ("float32", "float16", "int8", "int4", "nf4", "int8-dynamic", "omit")
+PLAIN_FORMATS = ("float32", "float16", "omit")
+BUNDLE_FORMATS = ("int8", "int4", "nf4", "int8-dynamic")  # only ONNX bundles have them
+GGUF_FORMATS = (  # only GGUF files have them
+    "bfloat16", "q8_0", "q6_k", "q5_k", "q4_k", "q5_1", "q5_0", "q4_1", "q4_0",
+)  # fmt: skip
+FORMATS = (*PLAIN_FORMATS[:2], *BUNDLE_FORMATS, *GGUF_FORMATS, "omit")
 OMITTABLE = "codec_encoder"  # the one component that speaking does not need
 METHODS = ("round", "search")
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
@@ -41,7 +46,7 @@ COMPONENTS = (
     "code_embeddings",
 )
 TABLES = {"token_embeddings": TOKEN_EMBEDDINGS, "code_embeddings": CODE_EMBEDDINGS}
-TABLE_FORMATS = ("float32", "float16", "int8")
+TABLE_FORMATS = ("float32", "float16", "int8", *GGUF_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,15 @@ class Recipe:
     def omits(self, component: str) -> bool:
         """Whether a component is left out of the bundle."""
         return any(rule.format == "omit" and rule.component == component for rule in self.rules)
+
+    def check_formats(self, allowed: tuple[str, ...], artifact: str, other: str) -> None:
+        """Raise RecipeError for a rule with a format that only the other kind of artifact has."""
+        for rule in self.rules:
+            if rule.format not in allowed:
+                raise RecipeError(
+                    f"recipe {self.name} asks for {rule.format}, which {artifact} cannot hold; "
+                    f"it has {', '.join(allowed)} (or write {other})"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; `from_dict` of it gives an equal recipe."""

@@ -38,19 +38,28 @@ class Tokenizer:
     def load(cls, path: Path) -> Tokenizer:
         """Read a tekken.json. Raises TokenizerError in one line."""
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
         except FileNotFoundError:
             raise TokenizerError(f"{path}: not found; a checkpoint has a tekken.json") from None
-        except (OSError, ValueError, RecursionError) as error:
-            raise TokenizerError(f"{path}: not readable as JSON ({error})") from None
+        except OSError as error:
+            raise TokenizerError(f"{path}: cannot be read ({error})") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, where: str) -> Tokenizer:
+        """The bytes of a tekken.json. Raises TokenizerError that begins with `where`."""
+        try:
+            document = json.loads(content.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise TokenizerError(f"{where}: not readable as JSON ({error})") from None
         try:
             return cls._from_document(document)
         except (KeyError, TypeError, AttributeError) as error:
             raise TokenizerError(
-                f"{path}: not a tekken file ({type(error).__name__}: {error})"
+                f"{where}: not a tekken file ({type(error).__name__}: {error})"
             ) from None
         except ValueError as error:
-            raise TokenizerError(f"{path}: {error}") from None
+            raise TokenizerError(f"{where}: {error}") from None
 
     @classmethod
     def _from_document(cls, document: dict[str, Any]) -> Tokenizer:

@@ -32,7 +32,7 @@ def test_sizes_are_those_of_ggml() -> None:
 
 
 @pytest.mark.parametrize("name", ROUNDED)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_rounded_formats_agree_bit_for_bit(name: str, data: st.DataObject) -> None:
     form = FORMATS[name]
@@ -43,7 +43,7 @@ def test_rounded_formats_agree_bit_for_bit(name: str, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_bytes_are_read_alike(name: str, data: st.DataObject) -> None:
     """NaN and infinite scales included."""
@@ -55,7 +55,7 @@ def test_any_bytes_are_read_alike(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", K_QUANTS)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(weights=rows(512))
 def test_gguf_py_reads_our_k_quants(name: str, weights: Floats) -> None:
     ours = quantize_rows(name, weights)

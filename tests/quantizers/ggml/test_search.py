@@ -94,7 +94,7 @@ def test_constant_blocks(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("name", K_QUANTS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(blocks=rows(256))
 def test_no_block_is_worse_than_zeros(name: str, blocks: Floats) -> None:
     back = dequantize_rows(name, quantize_rows(name, blocks)).astype(np.float64)

@@ -1,0 +1,67 @@
+"""What a model is converted and spoken from: a checkpoint folder, or a GGUF file.
+
+Implemented by `Checkpoint` of `flowvox.reference.checkpoint` and `GgufCheckpoint` of
+`flowvox.exporters.gguf.reader`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvox.config import ModelConfig
+from flowvox.tensors import WeightSource
+from flowvox.tokenizer import Tokenizer
+
+Report = Callable[[int, int], None]
+
+
+class ModelSource(WeightSource, Protocol):
+    """Weights by name with everything else that belongs to a model. Reading raises FlowvoxError."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def config(self) -> ModelConfig: ...
+    @property
+    def has_encoder(self) -> bool: ...
+    @property
+    def licence(self) -> str: ...
+
+    def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
+        """Some steps along the first axis of a tensor."""
+        ...
+
+    def packed(self, name: str) -> tuple[str, NDArray[np.uint8]] | None:
+        """(ggml format, bytes [rows, bytes of a row]) of a matrix that is stored in ggml's blocks."""
+        ...
+
+    def stored_bytes(self, name: str) -> int:
+        """Size of a tensor in its file."""
+        ...
+
+    def voices(self) -> Mapping[str, Any]:
+        """By name, sorted; the values are the source's own business."""
+        ...
+
+    def voice(self, name: str) -> NDArray[np.float32]:
+        """Rows [N, dim]."""
+        ...
+
+    def tokenizer_json(self) -> bytes:
+        """A tekken.json."""
+        ...
+
+    def tokenizer(self) -> Tokenizer: ...
+
+    def source_hash(self, report: Report = ...) -> str:
+        """sha256 of the weights, for the record of where a conversion came from."""
+        ...
+
+    def zero_rows(self, name: str) -> int:
+        """Number of all-zero rows of a matrix."""
+        ...
