@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
@@ -11,10 +9,8 @@ from flowvox.config import ModelConfig
 from flowvox.reference.backbone import Backbone
 from flowvox.reference.codec import Codec
 from flowvox.reference.flow import FlowHead
+from flowvox.source import ModelSource
 from flowvox.tensors import CODEC, FLOW, WeightSource
-
-if TYPE_CHECKING:
-    from flowvox.reference.checkpoint import Checkpoint
 
 
 class VoxtralTTS(nn.Module):
@@ -45,7 +41,7 @@ def load_weights(model: VoxtralTTS, source: WeightSource) -> None:
             parameter.copy_(torch.from_numpy(source.read(name)))
 
 
-def load_model(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> VoxtralTTS:
+def load_model(checkpoint: ModelSource, dtype: torch.dtype = torch.float32) -> VoxtralTTS:
     """The reference model with the checkpoint's weights, in `dtype`, for inference.
 
     Raises CheckpointError for weights that are missing, misshapen or not finite.

@@ -18,14 +18,13 @@ from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.flow import Solver
 from flowvox.reference.generate import Generation, decode_audio, generate
 from flowvox.reference.model import VoxtralTTS, load_model
-from flowvox.tokenizer import Tokenizer
+from flowvox.source import ModelSource
 
 
-def embed_prompt(model: VoxtralTTS, checkpoint: Checkpoint, text: str, voice: str) -> Tensor:
+def embed_prompt(model: VoxtralTTS, checkpoint: ModelSource, text: str, voice: str) -> Tensor:
     """The prompt of B.2 as embeddings [P, dim]."""
     rows = checkpoint.voice(voice)
-    tokenizer = Tokenizer.load(checkpoint.tokenizer_path)
-    prompt = build_prompt(tokenizer.encode(check_text(text)), len(rows))
+    prompt = build_prompt(checkpoint.tokenizer().encode(check_text(text)), len(rows))
     if len(prompt) >= model.config.backbone.max_positions:
         raise PromptError("the text is longer than the model's context; split it")
     with torch.inference_mode():
@@ -37,7 +36,7 @@ def embed_prompt(model: VoxtralTTS, checkpoint: Checkpoint, text: str, voice: st
 class ReferenceTTS:
     """The checkpoint and its float32 model."""
 
-    checkpoint: Checkpoint
+    checkpoint: ModelSource
     model: VoxtralTTS
 
     @classmethod

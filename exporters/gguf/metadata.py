@@ -85,7 +85,7 @@ def model_metadata(config: ModelConfig) -> dict[str, tuple[str, Any]]:
     for key, (kind, place, default) in FIELDS.items():
         value = derived.get(place, _look_up(config.raw, place, default))
         keys[f"{ARCHITECTURE}.{key}"] = (kind, KINDS[kind](value))
-    text = json.dumps(config.raw, separators=(",", ":"), sort_keys=True)
+    text = json.dumps(config.raw, separators=(",", ":"))  # the order of voices counts
     return keys | {PARAMS: ("string", text)}
 
 

@@ -51,6 +51,7 @@ class GgufCheckpoint:
         self._check_extent()
         self.has_encoder = any(name.startswith(ENCODER) for name in self._file.tensors)
         self.shapes: dict[str, Shape] = checkpoint_tensors(self.config, encoder=self.has_encoder)
+        self._tokenizer: Tokenizer | None = None
         self._entries: dict[str, Entry] = {}
         for entry in entries(self.config, encoder=self.has_encoder):
             self._check(entry)
@@ -101,8 +102,10 @@ class GgufCheckpoint:
         return (json.dumps(document) + "\n").encode()
 
     def tokenizer(self) -> Tokenizer:
-        """Raises CheckpointError or TokenizerError."""
-        return Tokenizer.parse(self.tokenizer_json(), str(self.path))
+        """Made once. Raises CheckpointError or TokenizerError."""
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer.parse(self.tokenizer_json(), str(self.path))
+        return self._tokenizer
 
     def read(self, name: str) -> Floats:
         """One tensor as float32. Raises CheckpointError where it holds NaN or infinity."""

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from flowvox.reference.checkpoint import Checkpoint
+    from flowvox.source import ModelSource
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="Bundle or checkpoint.")],
+    path: Annotated[Path, typer.Argument(help="Bundle, checkpoint or GGUF file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """What is in a bundle or checkpoint."""
+    """What is in a bundle, checkpoint or GGUF file."""
     from flowvox.bundle import Bundle
     from flowvox.cli.artifact import open_artifact
 
@@ -51,16 +51,19 @@ def _of_bundle(bundle: Any) -> dict[str, Any]:
     }
 
 
-def _of_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+def _of_checkpoint(checkpoint: ModelSource) -> dict[str, Any]:
     from flowvox.tensors import component_of
 
-    components: dict[str, dict[str, int]] = {}
+    components: dict[str, dict[str, Any]] = {}
     for name, shape in checkpoint.shapes.items():
         component = component_of(name) or "text head (unused)"
-        entry = components.setdefault(component, {"parameters": 0})
+        entry = components.setdefault(component, {"parameters": 0, "bytes": 0})
         entry["parameters"] += math.prod(shape)
+        entry["bytes"] += checkpoint.stored_bytes(name)
+    for entry in components.values():
+        entry["bits_per_weight"] = round(8 * entry["bytes"] / entry["parameters"], 3)
     return {
-        "kind": "checkpoint",
+        "kind": "gguf" if checkpoint.path.is_file() else "checkpoint",
         "path": str(checkpoint.path),
         "tensors": len(checkpoint.shapes),
         "parameters": sum(entry["parameters"] for entry in components.values()),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def speak(
     path: Path, text: str, voice: str | None, threads: int | None, options: Options
 ) -> Speech:
-    """Speak with a checkpoint; the codes are those of its fp32 bundle.
+    """Speak with a checkpoint or GGUF file; the codes are those of its fp32 bundle.
 
     Raises FlowvoxError as `flowvox.runtime.tts.TTS.synthesize`; MissingPackageError without torch.
     """
@@ -25,20 +25,22 @@ def speak(
         import torch
 
         from flowvox.reference.generate import generate
+        from flowvox.reference.model import load_model
         from flowvox.reference.speak import ReferenceTTS, embed_prompt
     import numpy as np
 
+    from flowvox.cli.artifact import open_source
     from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
     from flowvox.runtime.audio import Audio
     from flowvox.runtime.limits import check_options, check_threads
     from flowvox.runtime.plan import Budget, plan
     from flowvox.runtime.speech import Speech, StageTimes
-    from flowvox.tokenizer import Tokenizer
 
     check_options(**options)
     if threads is not None:
         torch.set_num_threads(check_threads(threads))
-    tts = ReferenceTTS.load(path)
+    source = open_source(path)
+    tts = ReferenceTTS(source, load_model(source))
     config, voices = tts.model.config, list(tts.checkpoint.voices())
     if not voices:
         raise VoiceError(f"{path}: has no voices")
@@ -47,7 +49,7 @@ def speak(
 
     started = time.perf_counter()
     rows = len(tts.checkpoint.voice(name))
-    pieces = plan(text, Tokenizer.load(tts.checkpoint.tokenizer_path), config, rows)
+    pieces = plan(text, source.tokenizer(), config, rows)
     budget = Budget(pieces, options.get("seed", 0), options.get("max_seconds"), config)
     samples, codes, ended = [], [], []
     for piece in pieces:

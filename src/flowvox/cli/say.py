@@ -27,7 +27,8 @@ def say(
         Path | None, typer.Option("-b", "--bundle", help="Bundle; the built-in one by default.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("-c", "--checkpoint", help="Run the torch reference instead.")
+        Path | None,
+        typer.Option("-c", "--checkpoint", help="Run a checkpoint or GGUF file in torch."),
     ] = None,
     voice: Annotated[str | None, typer.Option("-v", "--voice", help="See flowvox voices.")] = None,
     out: Annotated[

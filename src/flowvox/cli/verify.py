@@ -11,14 +11,14 @@ import typer
 
 if TYPE_CHECKING:
     from flowvox.bundle import Bundle
-    from flowvox.reference.checkpoint import Checkpoint
+    from flowvox.source import ModelSource
 
 EXIT_DAMAGED = 1
 SAMPLE, SAMPLE_SECONDS = "Hello.", 0.2
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="Bundle or checkpoint.")],
+    path: Annotated[Path, typer.Argument(help="Bundle, checkpoint or GGUF file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check names, shapes, hashes, graphs and values; exit 1 and list what is damaged."""
@@ -33,7 +33,7 @@ def verify(
 
 def _problems(path: Path) -> Iterator[str]:
     from flowvox.bundle import Bundle
-    from flowvox.cli.artifact import is_bundle
+    from flowvox.cli.artifact import is_bundle, open_source
     from flowvox.errors import FlowvoxError
 
     bundle = is_bundle(path)  # neither of the two is the caller's mistake, not damage
@@ -41,9 +41,7 @@ def _problems(path: Path) -> Iterator[str]:
         if bundle:
             yield from _bundle_problems(Bundle.unchecked(path))
         else:
-            from flowvox.reference.checkpoint import Checkpoint
-
-            yield from _checkpoint_problems(Checkpoint.open(path))
+            yield from _checkpoint_problems(open_source(path))
     except FlowvoxError as error:
         yield str(error)
 
@@ -64,10 +62,9 @@ def _bundle_problems(bundle: Bundle) -> Iterator[str]:
         tts.synthesize(SAMPLE, voice, max_seconds=SAMPLE_SECONDS)  # raises where values overflow
 
 
-def _checkpoint_problems(checkpoint: Checkpoint) -> Iterator[str]:
+def _checkpoint_problems(checkpoint: ModelSource) -> Iterator[str]:
     from flowvox.errors import FlowvoxError
     from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS
-    from flowvox.tokenizer import Tokenizer
 
     for name in checkpoint.shapes:
         try:
@@ -78,9 +75,9 @@ def _checkpoint_problems(checkpoint: Checkpoint) -> Iterator[str]:
         padded = {TOKEN_EMBEDDINGS, CODE_EMBEDDINGS}
         if zeros and name not in padded and not name.endswith("semantic_codebook_output.weight"):
             yield f"{checkpoint.path}: {name} has {zeros} rows of zeros; download the weights again"
-    tokenizer = Tokenizer.load(checkpoint.tokenizer_path)
+    tokenizer = checkpoint.tokenizer()
     if tokenizer.vocab_size != checkpoint.config.backbone.vocab_size:
-        yield f"{checkpoint.tokenizer_path}: has {tokenizer.vocab_size} tokens, params.json says else"
+        yield f"{checkpoint.path}: tekken.json has {tokenizer.vocab_size} tokens, params.json says else"
     for voice in checkpoint.voices():
         try:
             checkpoint.voice(voice)

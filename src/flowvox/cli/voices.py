@@ -11,7 +11,8 @@ import typer
 
 def voices(
     path: Annotated[
-        Path | None, typer.Argument(help="Bundle or checkpoint; the built-in bundle by default.")
+        Path | None,
+        typer.Argument(help="Bundle, checkpoint or GGUF file; the built-in bundle by default."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
