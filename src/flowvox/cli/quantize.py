@@ -9,38 +9,47 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flowvox.cli.quantize_gguf import plan_rows, write
+
+GGML_NAMES = {"f32": "fp32", "f16": "fp16"}  # what ggml calls these recipes
+
 
 def quantize(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or GGUF file.")],
     recipe: Annotated[str, typer.Option("-r", "--recipe", help="Shipped name or YAML file.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Bundle to write.")] = None,
-    kind: Annotated[Literal["onnx"], typer.Option("-f", "--format", help="Artifact.")] = "onnx",
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing bundle.")] = False,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="What to write.")] = None,
+    kind: Annotated[
+        Literal["onnx", "gguf"], typer.Option("-f", "--format", help="Bundle or GGUF file.")
+    ] = "onnx",
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Checkpoint -> quantized bundle, by recipe."""
-    from flowvox.cli.extras import needs
+    """Checkpoint -> quantized bundle or GGUF file, by recipe."""
+    from flowvox.cli.artifact import open_source
     from flowvox.machine import peak_rss_bytes
     from flowvox.recipe import load_recipe
 
-    chosen = load_recipe(recipe)
-    with needs("export"):
-        from flowvox.reference.checkpoint import Checkpoint
-    source = Checkpoint.open(checkpoint)
+    chosen = load_recipe(GGML_NAMES.get(recipe, recipe))
+    source = open_source(checkpoint)
     if dry_run:
-        _print_plan(source, chosen, as_json)
+        rows = plan_rows(source, chosen) if kind == "gguf" else _plan_rows(source, chosen)
+        _print_plan(rows, chosen, as_json)
         return
     if out is None:
-        raise typer.BadParameter("name the bundle to write with -o OUT (or use --dry-run)")
+        raise typer.BadParameter("name what to write with -o OUT (or use --dry-run)")
     started = time.perf_counter()
-    manifest = _export(source, chosen, out, overwrite)
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
+    if kind == "gguf":
+        components, size = write(source, chosen, out, overwrite=overwrite), out.stat().st_size
+    else:
+        manifest = _export(source, chosen, out, overwrite)
+        components = manifest["components"]
+        size = sum(entry["bytes"] for entry in manifest["files"].values())
     result = {
         "path": str(out),
         "bytes": size,
         "recipe": chosen.name,
-        "components": manifest["components"],
+        "components": components,
         "seconds": round(time.perf_counter() - started, 3),
         "peak_rss_bytes": peak_rss_bytes(),
     }
@@ -74,11 +83,8 @@ def _export(source: Any, recipe: Any, out: Path, overwrite: bool) -> dict[str, A
         )
 
 
-def _print_plan(source: Any, recipe: Any, as_json: bool) -> None:
-    """Every tensor with its format and stored bytes."""
-    from rich.console import Console
-    from rich.table import Table
-
+def _plan_rows(source: Any, recipe: Any) -> list[dict[str, Any]]:
+    """Every tensor of a bundle with its format and stored bytes."""
     from flowvox.quantizers.encode import check_recipe, stored_bytes, stored_format
     from flowvox.tensors import component_of
 
@@ -93,6 +99,13 @@ def _print_plan(source: Any, recipe: Any, as_json: bool) -> None:
             continue
         fmt, size = stored_format(name, shape, rule), stored_bytes(name, shape, rule)
         plan.append({"tensor": name, "shape": list(shape), "format": fmt, "bytes": size})
+    return plan
+
+
+def _print_plan(plan: list[dict[str, Any]], recipe: Any, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     total = sum(row["bytes"] for row in plan)
     if as_json:
         typer.echo(json.dumps({"recipe": recipe.name, "bytes": total, "tensors": plan}))
