@@ -61,7 +61,7 @@ def _line(report: Report, bundle: BundleReport) -> str:
     wer = rows["wer"]
     heard = _number(wer["value"], 100, 1, " %")
     if not bundle["is_baseline"] and wer["low"] is not None:
-        heard += f" ({_interval({'mean': wer['delta'], **wer}, 100, 1)})"  # type: ignore[dict-item]
+        heard += f" ({_interval({'mean': wer['delta'], **wer}, 100, 1)})"
     cells += [heard, _number(rows["similarity"]["value"], 1, 3)]
     return f"| {' | '.join(cells)} |"
 
