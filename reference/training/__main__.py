@@ -18,19 +18,13 @@ def corpus(arguments: argparse.Namespace) -> None:
 def dataset(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.dataset import build
 
-    build(arguments.work)
+    build(arguments.work, arguments.start)
 
 
 def lm(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.lm import train
 
-    train(arguments.work, arguments.minutes, frames=1600, lr=2e-3)
-
-
-def script(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.script import rehearse
-
-    rehearse(arguments.work, arguments.minutes, frames=1200, lr=2e-3)
+    train(arguments.work, arguments.minutes, 2000, 2e-3, 5e-3, arguments.start)
 
 
 def decoder(arguments: argparse.Namespace) -> None:
@@ -48,7 +42,7 @@ def encoder(arguments: argparse.Namespace) -> None:
 def pack(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.pack import pack as write
 
-    write(arguments.work, arguments.out)
+    write(arguments.work, arguments.out, arguments.start)
 
 
 def score(arguments: argparse.Namespace) -> None:
@@ -60,7 +54,7 @@ def score(arguments: argparse.Namespace) -> None:
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
-    stage.__name__: stage for stage in (corpus, dataset, lm, script, decoder, encoder, pack, score)
+    stage.__name__: stage for stage in (corpus, dataset, lm, decoder, encoder, pack, score)
 }
 
 
@@ -70,6 +64,9 @@ def main() -> None:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
+    parser.add_argument(
+        "--start", type=Path, help="checkpoint to continue from (dataset, lm, pack)"
+    )
     parser.add_argument("--minutes", type=float, default=30, help="a training's time in all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--count", type=int, default=60, help="sentences to score")

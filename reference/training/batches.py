@@ -14,7 +14,7 @@ from flowvox.reference.training.dataset import Dataset
 BOS, AUDIO, BEGIN_AUDIO, REPEAT_TEXT, NEXT_TEXT = 1, 24, 25, 35, 36
 SHORTEST_VOICE, LONGEST_VOICE = 8, 16  # frames of the voice prompt
 SHORT_FRAMES, SHORT_UNTIL = 32, 0.08  # curriculum: short utterances first, for this share of time
-LONGEST_FRAMES = 95
+LONGEST_FRAMES = 80
 NOISY_SHARE, NOISE_LEVELS = 0.15, 1.5  # history frames that are disturbed, and by how much
 WRONG_SEMANTIC_SHARE = 0.04
 

@@ -60,6 +60,12 @@ def _merge(piece: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
     return out
 
 
+def read_tekken(path: Path) -> list[bytes]:
+    """The tokens of a tekken.json in rank order."""
+    vocabulary = json.loads(path.read_text("utf-8"))["vocab"]
+    return [base64.b64decode(entry["token_bytes"]) for entry in vocabulary]
+
+
 def write_tekken(path: Path, tokens: list[bytes], voices: dict[str, int]) -> None:
     """tekken.json (version v7) with the published special ids; `voices`: name -> [AUDIO] slots."""
     vocabulary = [

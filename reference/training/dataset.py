@@ -12,12 +12,13 @@ import tiktoken
 from numpy.typing import NDArray
 
 from flowvox.reference.random_checkpoint import PATTERN
-from flowvox.reference.training.bpe import SPECIALS, learn_bpe
+from flowvox.reference.training.bpe import SPECIALS, learn_bpe, read_tekken
 from flowvox.reference.training.codes import CodeSpace, fit, rounded
 from flowvox.reference.training.synth import FRAME
 from flowvox.reference.training.text import is_held_out
 
 VOCABULARY = 1560  # tokens besides the 1000 specials
+TINY_CODE_SPACE = Path(__file__).with_name("code_space.npz")  # centroids as packed in models/tiny
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,24 @@ def spoken_tokens(
     return unknown
 
 
-def build(work: Path) -> None:
-    """Fit the code space and the vocabulary, encode every shard, write `work`/dataset."""
+def build(work: Path, start: Path | None = None) -> None:
+    """Encode every shard and write `work`/dataset.
+
+    With `start` (models/tiny) its code space, kept beside this file, and its vocabulary are used, so
+    that a training can continue from its weights; else both are fitted to the corpus.
+    """
     folder = work / "dataset"
     folder.mkdir(exist_ok=True)
     shape = resources.files("flowvox") / "shapes" / "tiny.json"
     (work / "params.json").write_text(shape.read_text("utf-8"), encoding="utf-8")
+    if start:
+        CodeSpace.load(TINY_CODE_SPACE).save(work / "codes.npz")
     space = CodeSpace.load(work / "codes.npz") if (work / "codes.npz").exists() else fit(work)
     shards = [np.load(f) for f in sorted((work / "corpus").glob("[0-9]*[0-9].npz"))]
     texts = [str(text) for shard in shards for text in shard["texts"]]
     held_out = np.array([is_held_out(text) for text in texts])
-    tokens = learn_bpe([t for t, h in zip(texts, held_out, strict=True) if not h], VOCABULARY)
+    training = [t for t, h in zip(texts, held_out, strict=True) if not h]
+    tokens = read_tekken(start / "tekken.json") if start else learn_bpe(training, VOCABULARY)
     encoder = text_encoder(tokens)
     ids = [encoder.encode(text, disallowed_special=()) for text in texts]
     lengths = np.concatenate([shard["lengths"] for shard in shards])

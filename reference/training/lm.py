@@ -1,8 +1,13 @@
 """Stage `lm`: backbone and flow head on the fixed codes.
 
-Two auxiliary losses, dropped after training, make it learn from hours instead of weeks of speech:
-attention heads of one layer are told which text token is being spoken (the teacher's durations), and
-linear probes on the hidden state predict the phoneme and the acoustic codes.
+Auxiliary losses, dropped after training, make it learn from hours instead of weeks of speech: attention
+heads of two layers are told which text token is being spoken (the teacher's durations), and linear
+probes on the hidden state predict the phoneme and the acoustic codes.
+
+The flow head learns the expected acoustic values instead of their distribution. Independent draws per
+frame have twice the error of the expectation, and the next frame hears them as its history. What is
+expected depends on the semantic code that the same hidden state will choose, so the target is moved
+there (`_expected`): the frame commits itself to one timing of the sounds instead of blurring several.
 """
 
 from __future__ import annotations
@@ -17,47 +22,54 @@ from torch.nn import functional as F
 
 from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.reference.backbone import Backbone
-from flowvox.reference.flow import FlowHead, quantize_latents, time_embedding
-from flowvox.reference.layers import Attention, TransformerLayer, rope_table
-from flowvox.reference.training.batches import AUDIO, Batch, Sampler
+from flowvox.reference.checkpoint import Checkpoint
+from flowvox.reference.flow import FlowHead, quantize_latents
+from flowvox.reference.layers import rope_table
+from flowvox.reference.training.batches import AUDIO, Batch, Index, Sampler
+from flowvox.reference.training.codes import CodeSpace
 from flowvox.reference.training.dataset import Dataset
+from flowvox.reference.training.fast import attend, embed_values, layer_rows, typed, velocity
 from flowvox.reference.training.optim import Optimizers
+from flowvox.reference.training.script import script_utterances
 from flowvox.reference.training.session import Session
+from flowvox.tensors import FLOW
 
 # Heads 0 and 1 of these layers follow the current and the next text token. Layer 2 can only match
 # sounds with tokens (exact in 69 % of the frames of long sentences); layer 4 also knows, through
 # layer 3, where layer 2 was looking before.
 GUIDED_LAYERS = (2, 4)
 CONDITION_DROPOUT = 0.1
-MOST_OWN, OWN_STEPS = 0.8, 3  # largest share of own history in a batch; its integration steps
-OWN_FROM, OWN_SHARE = 0.5, 0.5  # when the model begins to hear itself, and in how many batches
+OWN_FROM, OWN_SHARE = 0.2, 0.5  # when the model begins to hear itself, and in how many batches
+OWN_AGAIN = 0.5  # share of these whose new history was itself predicted from own history
+MOST_OWN = 0.8  # largest share of own history in a batch
+SCRIPT_SHARE = 0.1  # of the batches: `script.py`
 ACOUSTIC_LEVELS = 21
-FLOW_SHARE = (
-    0.5  # of the frames in a step: the head learns faster than the backbone, and costs more
-)
+FLOW_SHARE = 0.35  # of the frames in a step: the head learns faster than the backbone
 PHONEMES = 180
 EVALUATE_EVERY = 250
-
-
-def _typed(stack: nn.ModuleList) -> list[TransformerLayer]:
-    return [layer for layer in stack if isinstance(layer, TransformerLayer)]
+MATRIX_LR = 5e-3  # Muon's
+WEIGHTS = {"semantic": 0.5, "flow": 6.0, "attention": 0.6, "phoneme": 0.5, "probe": 6.0}
 
 
 class LanguageModel(nn.Module):
-    """Backbone, flow head and the probes."""
+    """Backbone, flow head and the probes. `importance` [36]: weights of the acoustic values."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, importance: Tensor) -> None:
         super().__init__()
-        self.flow_share = FLOW_SHARE
         self.backbone = Backbone(config)
         self.flow = FlowHead(config)
         self.phoneme_probe = nn.Linear(config.backbone.dim, 2 * PHONEMES)
         self.code_probe = nn.Linear(config.backbone.dim, config.codec.acoustic_dim)
+        self.importance: Tensor
+        self.register_buffer("importance", importance, persistent=False)
         self.apply(self._initialize)
         for stack in (self.backbone.layers, self.flow.layers):
-            for layer in _typed(stack):
+            for layer in typed(stack):
                 for matrix in (layer.attention.wo, layer.feed_forward.w2):
                     nn.init.normal_(matrix.weight, std=0.02 / (2 * len(stack)) ** 0.5)
+        self.commitment = nn.Embedding(config.semantic_rows, config.codec.acoustic_dim)
+        for probe in (self.phoneme_probe, self.code_probe, self.commitment):
+            nn.init.zeros_(probe.weight)  # no gradient into the backbone before they mean something
 
     @staticmethod
     def _initialize(module: nn.Module) -> None:
@@ -66,21 +78,26 @@ class LanguageModel(nn.Module):
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.05)
 
-    def hidden(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(hidden states that predict each frame and END [M, dim], attention loss)."""
-        backbone = self.backbone
-        x = torch.zeros(*batch.ids.shape, backbone.config.dim)
+    def hidden(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(hidden states that predict each frame and END [M, dim], attention loss and hits)."""
+        backbone, c = self.backbone, self.backbone.config
+        x = torch.zeros(*batch.ids.shape, c.dim)
         x[batch.is_token] = backbone.embed_tokens(batch.ids[batch.is_token])
-        x[batch.is_code] = backbone.embed_values(batch.values)
-        c = backbone.config
-        rope = rope_table(torch.arange(x.shape[1]), c.head_dim, c.rope_theta, x.dtype)
-        guided = torch.zeros(())
-        for i, layer in enumerate(_typed(backbone.layers)):
+        x[batch.is_code] = embed_values(backbone, batch.values)
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
+        length = x.shape[1]
+        rope = rope_table(torch.arange(length), c.head_dim, c.rope_theta, dtype)
+        future = torch.ones(length, length, dtype=torch.bool).triu(1)
+        guided = {"attention": torch.zeros(()), "hit": torch.zeros(())}
+        *early, last = typed(backbone.layers)
+        for i, layer in enumerate(early):
+            context, scores = attend(layer.attention, layer.attention_norm(x), rope, future)
             if i in GUIDED_LAYERS:
-                normed = layer.attention_norm(x)
-                guided = guided + self._attention_loss(layer.attention, normed, rope, batch)
-            x = layer(x, rope)
-        return backbone.norm(x[batch.predicts]), guided
+                loss, hit = guidance(scores, (batch.attend, batch.attend_next))
+                guided = {"attention": guided["attention"] + loss, "hit": hit}
+            x = x + layer.attention.wo(context)
+            x = x + layer.feed_forward(layer.ffn_norm(x))
+        return backbone.norm(layer_rows(last, x, rope, future, batch.predicts)), guided
 
     @torch.no_grad()
     def own_history(self, batch: Batch) -> Batch:
@@ -89,81 +106,63 @@ class LanguageModel(nn.Module):
         Without this, free running meets errors that training never showed: words were half
         understood under teacher forcing and not at all when running freely.
         """
-        hidden, _ = self.hidden(batch)
-        hidden = hidden[~batch.is_end]
+        hidden = self.hidden(batch)[0][~batch.is_end]
         history = torch.where(batch.ids[batch.is_code] != AUDIO)[0]
         chosen = torch.rand(len(history)) < torch.rand(()) * MOST_OWN
         history, hidden = history[chosen], hidden[chosen]
         semantic = self.flow.semantic_logits(hidden).argmax(-1)
-        x = torch.randn(len(hidden), batch.latents.shape[1])
-        for step in range(OWN_STEPS):
-            times = torch.full((len(x),), step / OWN_STEPS)
-            x = x + fast_velocity(self.flow, x, times, hidden) / OWN_STEPS
+        noise = torch.randn(len(hidden), batch.latents.shape[1])
+        x = noise + velocity(self.flow, noise, torch.zeros(len(noise)), hidden).float()
         codes = quantize_latents(x, ACOUSTIC_LEVELS)
         values = batch.values.clone()
         values[history] = torch.cat([semantic[:, None], codes + SPECIAL_CODES], dim=1)
         return dataclasses.replace(batch, values=values)
 
-    @staticmethod
-    def _attention_loss(attention: Attention, x: Tensor, rope: Tensor, batch: Batch) -> Tensor:
-        q, k, _ = attention.project(x, rope)
-        scores = q[:, :2] @ k[:, :1].transpose(2, 3) / q.shape[-1] ** 0.5
-        length = scores.shape[-1]
-        future = torch.ones(length, length, dtype=torch.bool).triu(1)
-        log = scores.masked_fill(future, -torch.inf).log_softmax(dim=-1)
-        total = torch.zeros(())
-        for head, targets in enumerate((batch.attend, batch.attend_next)):
-            rows, columns, keys = targets
-            total = total - log[rows, head, columns, keys].mean()
-        return total / 2
-
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Every term of the training loss."""
         hidden, guided = self.hidden(batch)
         logits = self.flow.semantic_codebook_output(hidden)[:, : self.flow.semantic_rows]
-        frames = hidden[~batch.is_end]
+        frames, here = hidden[~batch.is_end], ~batch.is_end
         phonemes = self.phoneme_probe(frames).view(-1, PHONEMES)
+        true, chosen = batch.semantic[here], logits[here].detach()[:, 2:].argmax(-1) + 2
+        probe = self.code_probe(frames).float()
+        shift = self.commitment(chosen) - self.commitment(true)
+        expected = (probe + self.commitment(chosen)).detach().clamp(-1, 1)
+        target = (batch.latents + shift).detach().clamp(-1, 1)
         return {
-            "semantic": F.cross_entropy(logits, batch.semantic),
-            "flow": self._flow_loss(frames, batch.latents),
-            "attention": guided,
-            "phoneme": F.cross_entropy(phonemes, batch.phonemes.flatten()),
-            "probe": F.mse_loss(self.code_probe(frames), batch.latents),
+            "semantic": F.cross_entropy(logits.float(), batch.semantic),
+            "flow": self._flow_loss(frames, expected, target),
+            "attention": guided["attention"],
+            "phoneme": F.cross_entropy(phonemes.float(), batch.phonemes.flatten()),
+            "probe": self._distance(probe + self.commitment(true), batch.latents),
         }
 
-    def _flow_loss(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Flow matching on the straight path x_t = (1 - t) noise + t x: v = x - noise."""
-        chosen = torch.rand(len(hidden)) < self.flow_share
-        hidden, target = hidden[chosen], target[chosen]
+    def _distance(self, a: Tensor, b: Tensor) -> Tensor:
+        return ((a - b).square() * self.importance).mean()
+
+    def _flow_loss(self, hidden: Tensor, expected: Tensor, target: Tensor) -> Tensor:
+        """Regression of `target` by x_t + (1 - t) v on paths from noise to `expected`.
+
+        The paths know no more of the target than `hidden` does, so the best v leads to the mean of
+        the target given `hidden`; all paths of one frame end there.
+        """
+        some = torch.rand(len(hidden)) < FLOW_SHARE
+        hidden, expected, target = hidden[some], expected[some], target[some]
         keep = torch.rand(len(hidden), 1) >= CONDITION_DROPOUT
-        noise, times = torch.randn_like(target), torch.rand(len(target))
-        x = torch.lerp(noise, target, times[:, None])
-        velocity = fast_velocity(self.flow, x, times, hidden * keep)
-        return F.mse_loss(velocity, target - noise)
+        times = torch.rand(len(target))
+        x = torch.lerp(torch.randn_like(target), expected, times[:, None])
+        reached = x + (1 - times[:, None]) * velocity(self.flow, x, times, hidden * keep)
+        return self._distance(reached, target)
 
 
-def fast_velocity(flow: FlowHead, x: Tensor, times: Tensor, hidden: Tensor) -> Tensor:
-    """`FlowHead.velocity` without the work on tokens 1 and 2 of the last layer, which nobody reads."""
-    time_token = flow.time_projection(time_embedding(times, flow.config.dim))
-    tokens = [flow.input_projection(x), time_token, flow.llm_projection(hidden)]
-    y = torch.stack(tokens, dim=1)
-    *early, last = _typed(flow.layers)
-    for layer in early:
-        y = layer(y)
-    attention, normed = last.attention, last.attention_norm(y)
-    q = attention.wq(normed[:, :1]).unflatten(-1, (attention.n_heads, -1)).transpose(1, 2)
-    k, v = (
-        matrix(normed).unflatten(-1, (attention.n_kv_heads, -1)).transpose(1, 2)
-        for matrix in (attention.wk, attention.wv)
-    )
-    context = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
-    z = y[:, 0] + attention.wo(context.transpose(1, 2).flatten(2))[:, 0]
-    z = z + last.feed_forward(last.ffn_norm(z))
-    return flow.acoustic_codebook_output(flow.norm(z))
-
-
-MATRIX_LR = 5e-3  # Muon's
-WEIGHTS = {"semantic": 0.5, "flow": 1.0, "attention": 0.4, "phoneme": 0.3, "probe": 3.0}
+def guidance(scores: Tensor, targets: tuple[Index, Index]) -> tuple[Tensor, Tensor]:
+    """Heads 0 and 1 of scores [B, heads, S, S]: (cross-entropy, share of head 0 that is right)."""
+    total, hits = torch.zeros(()), []
+    for head, (rows, columns, keys) in enumerate(targets):
+        chosen = scores[rows, head, columns].float()
+        total = total + F.cross_entropy(chosen, keys) / len(targets)
+        hits.append((chosen.argmax(-1) == keys).float().mean())
+    return total, hits[0].detach()
 
 
 @torch.no_grad()
@@ -183,8 +182,8 @@ def evaluate(model: LanguageModel, batches: list[Batch]) -> dict[str, float]:
             "end": hit[batch.is_end].float().mean(),
             "false_end": (logits[~batch.is_end].argmax(-1) == END_VALUE).float().mean(),
             "error": (sample - batch.latents).square().mean(0).sum() / variance,
-            "probe": (model.code_probe(frames) - batch.latents).square().mean(0).sum() / variance,
-            "attention": guided,
+            "attention": guided["attention"],
+            "hit": guided["hit"],
             "cross_entropy": F.cross_entropy(logits, batch.semantic),
         }
         for name, value in row.items():
@@ -192,20 +191,42 @@ def evaluate(model: LanguageModel, batches: list[Batch]) -> dict[str, float]:
     return {f"held_{name}": float(np.mean(values)) for name, values in sums.items()}
 
 
-def train(work: Path, minutes: float, frames: int, lr: float) -> None:
+def started(work: Path, start: Path | None) -> LanguageModel:
+    """A fresh model, or one with the weights of the checkpoint `start` (its probes are fresh)."""
+    deviations = torch.from_numpy(CodeSpace.load(work / "codes.npz").scale).sqrt()
+    importance = torch.cat([torch.ones(2), deviations / deviations.mean()])
+    model = LanguageModel(ModelConfig.load(work / "params.json"), importance)
+    if start:
+        checkpoint = Checkpoint.open(start)
+        for part, prefix in ((model.backbone, ""), (model.flow, FLOW)):
+            names = {name: prefix + name for name in part.state_dict()}
+            part.load_state_dict(
+                {k: torch.from_numpy(checkpoint.read(v)) for k, v in names.items()}
+            )
+    return model
+
+
+def train(
+    work: Path, minutes: float, frames: int, lr: float, matrix_lr: float, start: Path | None
+) -> None:
     """Train for `minutes`, about `frames` codec frames per step; resumes from `work`/lm."""
     torch.manual_seed(11)
-    config = ModelConfig.load(work / "params.json")
-    data = Dataset.load(work)
-    model = LanguageModel(config)
-    session = Session(work / "lm", model, Optimizers(model, lr, MATRIX_LR), minutes, decay=0.998)
-    sampler = Sampler(data, config, frames, seed=session.number)
+    data, model = Dataset.load(work), started(work, start)
+    optimizers = Optimizers(model, lr, matrix_lr)
+    session = Session(work / "lm", model, optimizers, minutes, decay=0.998)
+    sampler = Sampler(data, ModelConfig.load(work / "params.json"), frames, seed=session.number)
+    general = sampler.training
+    script = np.array([i for voice in range(2) for i in script_utterances(data, voice)])
     held = sampler.held_out_batches(4)
     while session.progress < 1:
-        batch = sampler.batch(session.progress)
-        if session.progress > OWN_FROM and torch.rand(()) < OWN_SHARE:
-            batch = model.own_history(batch)
-        terms = model.losses(batch)
+        sampler.training = script if torch.rand(()) < SCRIPT_SHARE else general
+        batch = sampler.batch(1.0 if start else session.progress)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            if session.progress > OWN_FROM and torch.rand(()) < OWN_SHARE:
+                batch = model.own_history(batch)
+                if torch.rand(()) < OWN_AGAIN:
+                    batch = model.own_history(batch)
+            terms = model.losses(batch)
         loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         session.step()

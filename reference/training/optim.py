@@ -14,14 +14,17 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 def orthogonalized(matrix: Tensor, rounds: int = 5) -> Tensor:
-    """Approximately U V^T of the singular value decomposition U S V^T of `matrix` [m, n]."""
+    """Approximately U V^T of the singular value decomposition U S V^T of `matrix` [m, n].
+
+    In bfloat16, as published: it was a third of a training step's time in float32.
+    """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
+    x = x.bfloat16()
     for _ in range(rounds):
         gram = x @ x.T
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    return x.T if tall else x
+    return (x.T if tall else x).to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):

@@ -1,4 +1,4 @@
-"""Stage `pack`: moving averages of the three trainings -> a checkpoint in the published layout."""
+"""Stage `pack`: moving averages of the trainings -> a checkpoint in the published layout."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.files import write_beside
+from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.safetensors_file import header_bytes
 from flowvox.reference.training.bpe import write_tekken
 from flowvox.reference.training.codec import SEMANTIC_SCALE
@@ -32,11 +33,14 @@ CODEC_PARTS = {
 }
 
 
-def trained_tensors(work: Path) -> dict[str, Tensor]:
-    """Every trained tensor under its checkpoint name; encoder only where it has been trained."""
+def trained_tensors(work: Path, start: Path | None) -> dict[str, Tensor]:
+    """Every trained tensor under its checkpoint name; a codec not trained here comes from `start`."""
     tensors: dict[str, Tensor] = {}
-    rehearsed = (work / "script" / "latest.pt").exists()
-    for name, value in _average(work, "script" if rehearsed else "lm").items():
+    if start:
+        checkpoint = Checkpoint.open(start)
+        names = [name for name in checkpoint.shapes if name.startswith(CODEC)]
+        tensors |= {name: torch.from_numpy(checkpoint.read(name)) for name in names}
+    for name, value in _average(work, "lm").items():
         part, rest = name.split(".", 1)
         if part in {"backbone", "flow"}:
             tensors[{"backbone": "", "flow": FLOW}[part] + rest] = value
@@ -57,10 +61,10 @@ def _average(work: Path, stage: str) -> dict[str, Tensor]:
     return state
 
 
-def pack(work: Path, out: Path) -> None:
+def pack(work: Path, out: Path, start: Path | None) -> None:
     """Write params.json, consolidated.safetensors, tekken.json, the voices, script and hashes."""
     config = ModelConfig.load(work / "params.json")
-    tensors = trained_tensors(work)
+    tensors = trained_tensors(work, start)
     encoder = f"{CODEC}input_proj.conv.parametrizations.weight.original0" in tensors
     shapes = checkpoint_tensors(config, encoder=encoder)
     content = [header_bytes(shapes)]

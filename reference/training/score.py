@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flowvox.config import ModelConfig
 from flowvox.noise import frame_noise
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.reference.checkpoint import Checkpoint
@@ -25,7 +26,7 @@ from flowvox.reference.model import VoxtralTTS, load_model
 from flowvox.reference.training.batches import Sampler
 from flowvox.reference.training.corpus import VOICES
 from flowvox.reference.training.dataset import Dataset
-from flowvox.reference.training.lm import LanguageModel, evaluate
+from flowvox.reference.training.lm import evaluate, started
 from flowvox.reference.training.script import script_utterances
 from flowvox.reference.training.synth import FRAME, RATE
 from flowvox.tokenizer import Tokenizer
@@ -161,13 +162,9 @@ def score_speech(
 
 def score_teacher_forced(work: Path, folder: Path) -> dict[str, float]:
     """The held-out measures that the training logged, of the packed (bf16) weights."""
-    checkpoint, data = Checkpoint.open(folder), Dataset.load(work)
-    model = load_model(checkpoint)
-    judged = LanguageModel(checkpoint.config)
-    judged.backbone, judged.flow = model.backbone, model.flow
-    batches = Sampler(data, checkpoint.config, frames=1600, seed=0).held_out_batches(8)
-    measured = evaluate(judged, batches)
-    del measured["held_probe"]  # the probes are not in the checkpoint
+    config, data = ModelConfig.load(folder), Dataset.load(work)
+    batches = Sampler(data, config, frames=1600, seed=0).held_out_batches(8)
+    measured = evaluate(started(work, folder), batches)
     return measured | {"utterances": sum(len(batch.ids) for batch in batches)}
 
 

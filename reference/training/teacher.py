@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TEACHER_RATE = 80  # parameter frames per second
+FRAMES_PER_COUNT = 2  # hibari counts durations in steps of 25 ms
+LABEL_LAG = 4  # frames by which its durations come after its sound: best fit to voicing and hiss
 VOICED_ABOVE = 40.0  # Hz; below this hibari's F0 means "unvoiced"
 LOG_FLOOR = -9.0  # natural log of the smallest amplitude kept
 
@@ -24,8 +26,7 @@ class Parameters:
     """One sentence. F frames at 80 Hz, B = 601 linear frequency bins up to 12 kHz.
 
     harmonic, noise: [F, B] log amplitude; phase: [F, B] radians of the pulse spectrum; f0: [F] Hz,
-    0 where unvoiced; phonemes: [F] phoneme index; durations: [P] frames per phoneme id;
-    text_positions: [P] number of words completed before the phoneme.
+    0 where unvoiced; phonemes: [F] phoneme index; word_index: [F] number of words completed before.
     """
 
     harmonic: Array
@@ -63,8 +64,9 @@ class Teacher:
         ids = self.hibari.ids(phonemes)
         feeds = {"ids": np.asarray([ids]), "speed": np.ones(1, np.float32)}
         harmonic, phase, noise, free, _, f0, durations = self.session.run(None, feeds)
-        counts = np.asarray(durations).reshape(-1).astype(np.int64)
-        frames = len(f0[0])
+        counts = np.asarray(durations).reshape(-1).astype(np.int64) * FRAMES_PER_COUNT
+        if counts.sum() != len(f0[0]):
+            raise ValueError(f"durations of {counts.sum()} frames for {len(f0[0])} frames of sound")
         words = np.cumsum([symbol == self.space for symbol in ids])
         f0 = np.where(f0[0] > VOICED_ABOVE, f0[0], 0).astype(np.float32)
         # The free-phase branch carries transients; its energy joins the noise (phases are not kept).
@@ -74,14 +76,13 @@ class Teacher:
             noise=np.clip(total_noise, LOG_FLOOR, 7.0).astype(np.float32),
             phase=(np.pi * np.tanh(phase[0])).T.astype(np.float32),
             f0=f0,
-            phonemes=_fit(np.repeat(np.asarray(ids), counts), frames),
-            word_index=_fit(np.repeat(words, counts), frames),
+            phonemes=_earlier(np.repeat(np.asarray(ids), counts)),
+            word_index=_earlier(np.repeat(words, counts)),
         )
 
 
-def _fit(values: NDArray[np.int64], frames: int) -> NDArray[np.int64]:
-    """Cut or extend by the last value to exactly `frames` entries."""
-    return np.pad(values, (0, max(0, frames - len(values))), mode="edge")[:frames]
+def _earlier(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.pad(labels[LABEL_LAG:], (0, LABEL_LAG), mode="edge")
 
 
 def lowered(parameters: Parameters, pitch: float, formants: float) -> Parameters:

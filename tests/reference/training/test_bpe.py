@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowvox.reference.training.bpe import SPECIALS, learn_bpe, write_tekken
+from flowvox.reference.training.bpe import SPECIALS, learn_bpe, read_tekken, write_tekken
 from flowvox.tokenizer import Tokenizer
 
 TEXTS = ["The cat and the dog.", "The dog and the cat sat.", "And then the cat ran."] * 3
@@ -16,6 +16,7 @@ def test_frequent_words_become_whole_tokens(tmp_path: Path) -> None:
     assert len(set(tokens)) == 280
     assert b" cat" in tokens
     write_tekken(tmp_path / "tekken.json", tokens, {"heart": 3})
+    assert read_tekken(tmp_path / "tekken.json") == tokens
     tokenizer = Tokenizer.load(tmp_path / "tekken.json")
     assert tokenizer.encode(" cat") == [tokens.index(b" cat") + SPECIALS]
     assert tokenizer.decode(tokenizer.encode("The zebra, naïve.")) == "The zebra, naïve."
