@@ -108,7 +108,7 @@ def run_bench(
                 answer = worker.speak(request)
                 answer["joules"] = spent_joules(before, energy_joules())
                 if index and answer["frames"]:
-                    worker.answers.append(answer)
+                    worker.answers.append(answer | {"request": index})
                 done += 1
                 report(done, total)
     finally:
@@ -134,7 +134,7 @@ def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
     return {
         "bundle": str(worker.path),
         "rtf": {"median": median, "p95": p95},
-        "rtf_of_utterances": rtf,
+        "rtf_of_requests": {a["request"]: x for a, x in zip(worker.answers, rtf, strict=True)},
         "joules_per_audio_second": None if None in joules else sum(joules) / audio,
         "speedup": statistics.median(base) / median,
         "noisy": p95 > (1 + NOISY_SPREAD) * median,

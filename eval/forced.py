@@ -86,7 +86,8 @@ def compare_logits(ours: Floats, baseline: Floats, ended: bool) -> dict[str, Row
         "kld": (np.exp(base) * (base - log)).sum(-1),
         "same_top_p": (log.argmax(-1) == pick).astype(np.float64),
         "delta_p": np.exp(log[here, pick]) - np.exp(base[here, pick]),
-        "baseline_rank": 1.0 + (log > log[here, pick][:, None]).sum(-1),
+        # Not "above": NaN, which is above nothing, has the last place.
+        "baseline_rank": 1.0 + (~(log <= log[here, pick][:, None])).sum(-1),
         "end_margin": margins[0] - margins[1],
         "false_end": (says_end & ~should_end).astype(np.float64),
     }

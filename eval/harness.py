@@ -72,7 +72,7 @@ def evaluate(
         _check_comparable(artifact, first)
         measured[str(path)] = measurement.measure(artifact)
         opened[str(path)] = artifact
-    speed = _speed(paths, suite, measurement)
+    speed = _speed(measured, measurement)
     tick()
     base = measured[str(baseline)]
     report = {
@@ -104,18 +104,20 @@ def evaluate(
         "not_measured": dict(ears.missing),
         "noise_floor": noise_floor(measurement.floor, base),
         "bundles": [
-            _bundle(opened[str(path)], measured[str(path)], base, speed[k], speed[0], path == baseline)
-            for k, path in enumerate(paths)
+            _bundle(artifact, measured[path], speed.get(path, {}), first, base,
+                    speed.get(str(baseline), {}))
+            for path, artifact in opened.items()
         ],
     }  # fmt: skip
     return report, measured
 
 
 def _check_comparable(artifact: Artifact, baseline: Artifact) -> None:
-    if artifact.config != baseline.config or artifact.voices != baseline.voices:
+    same = _model(artifact)["source_sha256"] == _model(baseline)["source_sha256"]
+    if not same or artifact.voices != baseline.voices:
         raise FlowvoxError(
             f"{artifact.path}: is of another model or has other voices than {baseline.path}; "
-            "compare bundles of one checkpoint"
+            "make both from one checkpoint"
         )
 
 
@@ -139,33 +141,33 @@ def _identity(artifact: Artifact) -> dict[str, str]:
 def _bundle(
     artifact: Artifact,
     measured: Measured,
-    baseline: Measured,
     speed: dict[str, Any],
+    baseline: Artifact,
+    base_measured: Measured,
     base_speed: dict[str, Any],
-    is_baseline: bool,
 ) -> dict[str, Any]:
-    rows = summarize(measured, baseline)
+    rows = summarize(measured, base_measured)
     rows["rtf_ratio"] = dict(NOT_MEASURED)
+    # Both spoke the same sentences in turn, so the ratio is taken sentence by sentence.
+    ours, theirs = (run.get("rtf_of_requests", {}) for run in (speed, base_speed))
+    ratios = [np.array([rtf / theirs[k]]) for k, rtf in ours.items() if k in theirs]
     ratio = None
-    if speed and base_speed:
-        # Both spoke the same sentences in turn, so the ratio is taken sentence by sentence.
-        pair = zip(speed["rtf_of_utterances"], base_speed["rtf_of_utterances"], strict=False)
-        ratios = [np.array([ours / base]) for ours, base in pair]
+    if ratios:
         found = bootstrap(ratios, None, STATISTICS["median"])
         delta = Interval(found.value - 1, found.low - 1, found.high - 1, found.n)
         rows["rtf_ratio"] = judged(BY_ID["rtf_ratio"], found.value, delta, 1.0)
         ratio = {"median": found.value, "low": found.low, "high": found.high}
-    size, base_size = speed.get("bytes", _size(artifact.path)), base_speed.get("bytes")
-    shrunk = float(size - base_size) if base_size else 0.0
+    size, base_size = _size(artifact.path), _size(baseline.path)
+    shrunk = float(size - base_size)
     exact = Interval(shrunk, shrunk, shrunk, 1)
-    rows["bytes"] = judged(BY_ID["bytes"], float(size), exact, float(base_size or size))
+    rows["bytes"] = judged(BY_ID["bytes"], float(size), exact, float(base_size))
     timed = {
         key: speed[key]
         for key in ("rtf", "first_audio_seconds", "load_seconds", "peak_rss_bytes",
                     "ms_per_frame", "noisy", "joules_per_audio_second")
     } | {"rtf_ratio": ratio} if speed else None  # fmt: skip
     return _identity(artifact) | {
-        "is_baseline": is_baseline,
+        "is_baseline": artifact is baseline,
         "bytes": size,
         "components": _components(artifact.path),
         "rows": rows,
@@ -176,12 +178,22 @@ def _bundle(
     }
 
 
-def _speed(paths: list[Path], suite: Suite, measurement: Measurement) -> list[dict[str, Any]]:
-    """A run of `run_bench` per path; empty where the suite asks for none."""
+def _speed(measured: dict[str, Measured], measurement: Measurement) -> dict[str, dict[str, Any]]:
+    """A run of `run_bench` by path; nothing where the suite asks for none.
+
+    What failed before would fail again and end the run for all: it is not timed.
+    """
     sentences = [utterance.sentence.text for utterance in measurement.part("speed")]
-    if not sentences:
-        return [{} for _ in paths]
-    return list(run_bench(paths, sentences=sentences, rounds=2)["runs"])
+    sound = [Path(path) for path, found in measured.items() if not found.failures]
+    if not sentences or not sound:
+        return {}
+    try:
+        runs = run_bench(sound, sentences=sentences, rounds=2)["runs"]
+    except (FlowvoxError, OSError) as error:
+        for found in measured.values():
+            found.failures.append({"utterance": "all", "error": f"speed: {error}"})
+        return {}
+    return {run["bundle"]: run for run in runs}
 
 
 def _size(path: Path) -> int:

@@ -22,6 +22,11 @@ def save_recordings(report: dict[str, Any], measured: dict[str, Measured], folde
         bundle["path"]: {_key(line): line for line in bundle["utterances"]}
         for bundle in report["bundles"]
     }
+    names = [bundle["name"] for bundle in report["bundles"]]
+    labels = {
+        bundle["path"]: name if names.count(name) == 1 else f"{number}-{name}"
+        for number, (name, bundle) in enumerate(zip(names, report["bundles"], strict=True))
+    }
     for bundle in report["bundles"]:
         for pair in worst(bundle, base):
             key = _key(pair.utterance)
@@ -29,7 +34,7 @@ def save_recordings(report: dict[str, Any], measured: dict[str, Measured], folde
                 spoken, line = measured[owner["path"]].spoken, lines[owner["path"]].get(key)
                 if line is None or key not in spoken or not len(spoken[key].samples):
                     continue
-                name = f"audio/{owner['name']}-{key.replace('/', '-')}.flac"
+                name = f"audio/{labels[owner['path']]}-{key.replace('/', '-')}.flac"
                 samples = np.nan_to_num(np.clip(spoken[key].samples, -1, 1))
                 soundfile.write(folder / name, samples, RATE, subtype="PCM_16")
                 line["audio"] = name

@@ -29,7 +29,9 @@ def _ratio(rows: Rows) -> float:
 
 def _decibels(rows: Rows) -> float:
     ratio = _ratio(rows)
-    return float(10 * np.log10(min(max(ratio, 1e-12), 1e12))) if ratio == ratio else 120.0
+    if np.isnan(ratio):  # nothing over nothing, or a model that answers NaN
+        return float("nan") if np.isnan(rows).any() else 120.0
+    return float(10 * np.log10(min(max(ratio, 1e-12), 1e12)))
 
 
 STATISTICS: dict[str, Callable[[Rows], float]] = {
@@ -65,7 +67,8 @@ def bootstrap(
     """The statistic of `rows`, or its difference to that of `baseline` utterance by utterance.
 
     Both sequences are paired: the same text, voice and seed at the same place. Fewer than two
-    utterances have no interval: low and high are then -inf and inf.
+    utterances have no interval, nor has a value that is not finite, whatever the utterances without
+    NaN would say: low and high are then -inf and inf.
     """
     if not rows or (baseline is not None and len(baseline) != len(rows)):
         raise ValueError("rows and baseline have to be of the same length, and not empty")
@@ -78,7 +81,7 @@ def bootstrap(
 
     everything = np.arange(len(rows))
     value = evaluate(everything)
-    if len(rows) < 2:
+    if len(rows) < 2 or not np.isfinite(value):
         return Interval(value, -np.inf, np.inf, len(rows))
     rng = np.random.default_rng(seed)
     draws = [evaluate(rng.integers(0, len(rows), len(rows))) for _ in range(RESAMPLES)]
@@ -90,10 +93,13 @@ def bootstrap(
 def verdict(delta: Interval, better: Better, margin: float | None) -> Verdict:
     """Non-inferiority: "pass" only if the bad end of the interval is inside the margin.
 
-    "fail" if even the good end is outside it; "unsure" between the two: measure more utterances.
+    "fail" if even the good end is outside it, or there is no finite value; "unsure" between the two:
+    measure more utterances.
     """
     if margin is None or better == "none":
         return "no margin"
+    if not np.isfinite(delta.value):
+        return "fail"
     sign = 1.0 if better == "lower" else -1.0
     ends = sorted((sign * delta.low, sign * delta.high))
     if ends[1] <= margin:
