@@ -42,14 +42,15 @@ class BlockWeights:
     """MatMulNBits blocks of a matrix [rows, columns], symmetric.
 
     packed: uint8 [rows, blocks, block * bits / 8], values offset by 2^(bits-1), low nibble first;
-    scales: float16 [rows, blocks]. The last block of a row is padded with zeros.
+    scales: [rows, blocks], float16, or float32 where they were taken over from a format with finer
+    scales. The last block of a row is padded with zeros.
     """
 
     bits: int
     block: int
     columns: int
     packed: NDArray[np.uint8]
-    scales: NDArray[np.float16]
+    scales: NDArray[np.float16] | NDArray[np.float32]
 
     def dequantized(self) -> NDArray[np.float32]:
         """float32 [rows, columns]."""
