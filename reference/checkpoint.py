@@ -116,8 +116,12 @@ class Checkpoint:
         """Some rows of a tensor as float32; raises as `read`."""
         return self._finite(name, self._files[name].read_rows(name, start, stop))
 
-    def packed(self, name: str) -> None:
+    def block_format(self, name: str) -> None:
         """None: no tensor of a checkpoint is stored in ggml's blocks."""
+
+    def packed(self, name: str) -> NDArray[np.uint8]:
+        """No blocks, no bytes of them."""
+        raise CheckpointError(f"{self.path}: {name} is not stored in ggml's blocks")
 
     def stored_bytes(self, name: str) -> int:
         """Size of a tensor in its file."""

@@ -126,13 +126,16 @@ class GgufCheckpoint:
         values[norms == 0] = 1  # any direction will do for a gain of 0
         return values.reshape(shape)
 
-    def packed(self, name: str) -> tuple[str, Bytes] | None:
-        """(format, bytes [rows, bytes of a row]) of a matrix in blocks; None for everything else."""
+    def block_format(self, name: str) -> str | None:
+        """Name of the blocks that a matrix is stored in; None for everything else."""
+        entry, form = self._entries[name], self._stored(name).form
+        matrix = entry.beside is None and len(entry.shape) == 2
+        return form.name if matrix and form.weights > 1 else None
+
+    def packed(self, name: str) -> Bytes:
+        """The blocks of such a matrix, [rows, bytes of a row]."""
         entry = self._entries[name]
-        form = self._file.tensors[entry.name].form
-        if entry.beside is not None or len(entry.shape) != 2 or form.weights == 1:
-            return None
-        return form.name, self._file.read(entry.name, 0, entry.shape[0])
+        return self._file.read(entry.name, 0, entry.shape[0])
 
     def stored_format(self, name: str) -> str:
         """Name of the block format that a tensor of `shapes` is stored in."""

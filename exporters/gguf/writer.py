@@ -87,9 +87,8 @@ def export_gguf(
 
 def encoded(source: ModelSource, entry: Entry, form: str) -> Bytes:
     """Bytes of one tensor, taken over as they are where the source has that format already."""
-    packed = source.packed(entry.tensor)
-    if packed is not None and packed[0] == form:
-        return packed[1]
+    if source.block_format(entry.tensor) == form:
+        return source.packed(entry.tensor)
     if entry.beside is None and len(entry.shape) == 2:
         return _encoded_matrix(source, entry, form)
     values = source.read(entry.tensor)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,8 @@ from flowvox.manifest import MANIFEST
 from flowvox.quantizers.blocks import quantize_rows
 from flowvox.quantizers.encode import check_recipe
 from flowvox.recipe import TABLES, Recipe
-from flowvox.tensors import Shape, component_of
+from flowvox.source import ModelSource
+from flowvox.tensors import component_of
 
 BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
     BACKBONE: build_backbone,
@@ -40,27 +40,8 @@ BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
 Report = Callable[[str], None]
 
 
-class Source(Protocol):
-    """A checkpoint with everything that a bundle takes from it."""
-
-    @property
-    def config(self) -> ModelConfig: ...
-    @property
-    def shapes(self) -> dict[str, Shape]: ...
-    @property
-    def has_encoder(self) -> bool: ...
-    @property
-    def tokenizer_path(self) -> Path: ...
-    @property
-    def licence(self) -> str: ...
-    def read(self, name: str) -> NDArray[np.float32]: ...
-    def voices(self) -> dict[str, Path]: ...
-    def voice(self, name: str) -> NDArray[np.float32]: ...
-    def source_hash(self) -> str: ...
-
-
 def export_bundle(
-    source: Source,
+    source: ModelSource,
     recipe: Recipe,
     out: Path,
     recordings: dict[str, Recording],
@@ -95,7 +76,7 @@ def export_bundle(
             for name, tensor in TABLES.items()
         }
         voices = _write_voices(source, folder)
-        shutil.copyfile(source.tokenizer_path, folder / "tekken.json")
+        (folder / "tekken.json").write_bytes(source.tokenizer_json())
         components = _components(source, folder)
         card = model_card(source.licence, recipe, components)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -138,7 +119,7 @@ def _write_table(table: NDArray[np.float32], folder: Path, name: str, fmt: str) 
     return entry
 
 
-def _write_voices(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
+def _write_voices(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]:
     """Rows stay float32: they are few, and they are the prompt of every utterance."""
     (folder / "voices").mkdir()
     voices = {}
@@ -149,7 +130,7 @@ def _write_voices(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
     return voices
 
 
-def _components(source: Source, folder: Path) -> dict[str, dict[str, Any]]:
+def _components(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]:
     """Parameters, bytes on disk and bits per weight of each graph and table."""
     components: dict[str, dict[str, Any]] = {}
     written = {file.name.split(".")[0] for file in folder.iterdir()}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from flowvox.quantizers.encode import encode_matrix
+from flowvox.quantizers.ggml.repack import repack, repacks
 from flowvox.quantizers.weights import FloatWeights, MatrixWeights
 from flowvox.recipe import Recipe
+from flowvox.source import ModelSource
 from flowvox.tensors import (
     WEIGHT_NORM_DIRECTION,
     WEIGHT_NORM_GAIN,
-    WeightSource,
     fold_weight_norm,
 )
 
@@ -16,12 +17,16 @@ from flowvox.tensors import (
 class ComponentWeights:
     """The tensors of one component, one at a time."""
 
-    def __init__(self, source: WeightSource, recipe: Recipe, component: str) -> None:
+    def __init__(self, source: ModelSource, recipe: Recipe, component: str) -> None:
         self._source, self._recipe, self._component = source, recipe, component
 
     def matrix(self, name: str) -> MatrixWeights:
-        """A linear weight [out, in] in its recipe's format."""
-        return encode_matrix(self._source.read(name), self._recipe.rule(self._component, name))
+        """A linear weight [out, in] in its recipe's format, as it is where it has that already."""
+        rule = self._recipe.rule(self._component, name)
+        form = self._source.block_format(name)
+        if form and repacks(form, rule):
+            return repack(form, self._source.packed(name))
+        return encode_matrix(self._source.read(name), rule)
 
     def floats(self, name: str) -> FloatWeights:
         """A vector (norm, scale): never quantized, float32 or float16."""

@@ -36,8 +36,12 @@ class ModelSource(WeightSource, Protocol):
         """Some steps along the first axis of a tensor."""
         ...
 
-    def packed(self, name: str) -> tuple[str, NDArray[np.uint8]] | None:
-        """(ggml format, bytes [rows, bytes of a row]) of a matrix that is stored in ggml's blocks."""
+    def block_format(self, name: str) -> str | None:
+        """Name of the ggml blocks that a matrix is stored in; None where it is not."""
+        ...
+
+    def packed(self, name: str) -> NDArray[np.uint8]:
+        """The blocks of such a matrix, [rows, bytes of a row]."""
         ...
 
     def stored_bytes(self, name: str) -> int:
