@@ -95,10 +95,8 @@ def export(checkpoint: Path, recipe: str, out: Path) -> Path:
     from flowvox.recipe import load_recipe
     from flowvox.reference.activations import record
     from flowvox.reference.checkpoint import Checkpoint
-    from flowvox.reference.model import load_model
 
     source = Checkpoint.open(checkpoint)
-    activations = record(load_model(source), source)
-    recordings = {name: Recording(*activation) for name, activation in activations.items()}
-    export_bundle(source, load_recipe(recipe), out, recordings)
+    recordings = {name: Recording(*both) for name, both in record(source).items()}
+    export_bundle(source, load_recipe(recipe), out, lambda report: recordings)
     return out

@@ -52,6 +52,30 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_is_worth_going_on_with_is_kept(tmp_path: Path) -> None:
+    def holds_a(unfinished: Path) -> bool:
+        return (unfinished / "a").exists()
+
+    def interrupted(name: str) -> None:
+        with folder_beside(tmp_path / "out", resumable=holds_a) as folder:
+            (folder / name).write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("b")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted("a")
+    (left,) = tmp_path.iterdir()
+    left.rename(tmp_path / "out.999999999.partial")  # as another process would have left it
+    (tmp_path / "out.999999998.partial").mkdir()
+    with folder_beside(tmp_path / "out", resumable=holds_a) as folder:
+        assert [p.name for p in folder.iterdir()] == ["a"]
+        (folder / "b").write_text("2")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a", "b"]
+
+
 def test_files(tmp_path: Path) -> None:
     write_beside(tmp_path / "a", b"1")
     write_beside(tmp_path / "a", b"2")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from flowvox import __version__
 from flowvox.bundle import write_bundle
@@ -22,13 +20,15 @@ from flowvox.exporters.onnx.codec_decoder import build_codec_decoder
 from flowvox.exporters.onnx.codec_encoder import build_codec_encoder
 from flowvox.exporters.onnx.dynamic import quantize_dynamic
 from flowvox.exporters.onnx.flow import build_flow
+from flowvox.exporters.onnx.parts import Parts, conversion_key, is_unfinished
 from flowvox.exporters.onnx.placement import ComponentWeights
-from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, graph_specs
+from flowvox.exporters.onnx.tables import write_table, write_voices
+from flowvox.exporters.onnx.tally import Progress, Tally, silent
+from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, GraphSpec, graph_specs
 from flowvox.manifest import MANIFEST
-from flowvox.quantizers.blocks import quantize_rows
 from flowvox.quantizers.encode import check_recipe
 from flowvox.recipe import TABLES, Recipe
-from flowvox.source import ModelSource
+from flowvox.source import ModelSource, Report
 from flowvox.tensors import component_of
 
 BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
@@ -37,53 +37,61 @@ BUILDERS: dict[str, Callable[[GraphBuilder, ModelConfig], None]] = {
     CODEC_DECODER: build_codec_decoder,
     CODEC_ENCODER: build_codec_encoder,
 }
-Report = Callable[[str], None]
 
 
 def export_bundle(
     source: ModelSource,
     recipe: Recipe,
     out: Path,
-    recordings: dict[str, Recording],
+    record: Callable[[Report], dict[str, Recording]],
     *,
     overwrite: bool = False,
-    report: Report = lambda stage: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write the bundle `out`, check every graph, return the manifest.
 
-    recordings: the reference's activations per graph. `report` is told each stage as it begins.
-    Raises FlowvoxError; then, or when interrupted, nothing is left behind.
+    record: runs the reference and returns its activations per graph. progress: a bar for each stage,
+    in bytes. Memory holds one tensor at a time, and what checking a slice of a graph takes. Raises
+    FlowvoxError, and then leaves nothing behind. When interrupted it keeps the components that were
+    finished, out of sight, and the next conversion of the same checkpoint to `out` goes on from them.
     """
     config = source.config
     check_recipe(recipe, source.shapes)
     check_target(out, overwrite=overwrite)
-    encoder = source.has_encoder and not recipe.omits(CODEC_ENCODER)
-    specs = graph_specs(config, encoder=encoder)
-    with write_bundle(out, overwrite=overwrite) as (folder, manifest):
-        checks = {}
-        for name, spec in specs.items():
-            report(name)
-            weights = ComponentWeights(source, recipe, name)
-            with GraphBuilder(spec, folder, weights) as graph:
-                BUILDERS[name](graph, config)
-                graph.save()
-            if graph.dynamic:
-                quantize_dynamic(folder, name, graph.dynamic)
-            checks[name] = check_graph(folder, name, recordings[name], recipe)
-        report("tables and voices")
-        tables = {
-            name: _write_table(source.read(tensor), folder, name, recipe.rule(name, tensor).format)
-            for name, tensor in TABLES.items()
-        }
-        voices = _write_voices(source, folder)
+    specs = graph_specs(config, encoder=source.has_encoder and not recipe.omits(CODEC_ENCODER))
+    with progress("reading") as report:
+        source_hash = source.source_hash(report)
+    key = conversion_key(source_hash, recipe)
+    unfinished = partial(is_unfinished, key=key)
+    with (
+        write_bundle(out, overwrite=overwrite, resumable=unfinished) as (folder, manifest),
+        Parts(folder, key) as parts,
+    ):
+        recordings = {}
+        if not all(name in parts for name in specs):
+            with progress("reference") as report:
+                recordings = parts.recordings(partial(record, report))
+        checks, tables = {}, {}
+        with progress("converting") as report:
+            tally = Tally(source, [*specs, *TABLES], report)
+            for name, spec in specs.items():
+                weights = ComponentWeights(source, recipe, name, tally.read)
+                make = partial(_graph, spec, folder, weights, config, recipe, recordings)
+                checks[name] = parts.make(name, make)
+                tally.finished(name)
+            for name, tensor in TABLES.items():
+                fmt = recipe.rule(name, tensor).format
+                make = partial(write_table, source, tensor, folder, name, fmt)
+                tables[name] = parts.make(name, make)
+                tally.finished(name)
+        voices = write_voices(source, folder)
         (folder / "tekken.json").write_bytes(source.tokenizer_json())
         components = _components(source, folder)
         card = model_card(source.licence, recipe, components)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        report("hashes")
         manifest |= {
             "flowvox": __version__,
-            "model": {"params": dict(config.raw), "source_sha256": source.source_hash()},
+            "model": {"params": dict(config.raw), "source_sha256": source_hash},
             "recipe": recipe.to_dict(),
             "graphs": {name: spec.to_dict() for name, spec in specs.items()},
             "sampling": {"steps": DEFAULT_STEPS, "solver": "euler", "guidance": DEFAULT_GUIDANCE},
@@ -96,6 +104,23 @@ def export_bundle(
     return manifest
 
 
+def _graph(
+    spec: GraphSpec,
+    folder: Path,
+    weights: ComponentWeights,
+    config: ModelConfig,
+    recipe: Recipe,
+    recordings: dict[str, Recording],
+) -> dict[str, Any]:
+    """Write one graph and return what its check says."""
+    with GraphBuilder(spec, folder, weights) as graph:
+        BUILDERS[spec.name](graph, config)
+        graph.save()
+    if graph.dynamic:
+        quantize_dynamic(folder, spec.name, graph.dynamic)
+    return check_graph(folder, spec.name, recordings[spec.name], recipe)
+
+
 def check_target(out: Path, *, overwrite: bool) -> None:
     """Raise OutputError unless `out` is free, or a bundle that may be overwritten.
 
@@ -105,29 +130,6 @@ def check_target(out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{out}: exists already; choose another name or pass --overwrite")
     if out.exists() and not (out / MANIFEST).is_file():
         raise OutputError(f"{out}: is not a bundle, so it is not overwritten; choose another name")
-
-
-def _write_table(table: NDArray[np.float32], folder: Path, name: str, fmt: str) -> dict[str, str]:
-    entry = {"format": fmt, "file": f"{name}.npy"}
-    if fmt == "int8":
-        levels, scales = quantize_rows(table)
-        entry["scales"] = f"{name}.scales.npy"
-        np.save(folder / entry["file"], levels)
-        np.save(folder / entry["scales"], scales)
-    else:
-        np.save(folder / entry["file"], table.astype(fmt))
-    return entry
-
-
-def _write_voices(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]:
-    """Rows stay float32: they are few, and they are the prompt of every utterance."""
-    (folder / "voices").mkdir()
-    voices = {}
-    for name in source.voices():
-        rows = source.voice(name)
-        np.save(folder / "voices" / f"{name}.npy", rows)
-        voices[name] = {"file": f"voices/{name}.npy", "rows": len(rows)}
-    return voices
 
 
 def _components(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]:

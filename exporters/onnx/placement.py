@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
 from flowvox.quantizers.encode import encode_matrix
 from flowvox.quantizers.ggml.repack import repack, repacks
 from flowvox.quantizers.weights import FloatWeights, MatrixWeights
@@ -15,31 +20,43 @@ from flowvox.tensors import (
 
 
 class ComponentWeights:
-    """The tensors of one component, one at a time."""
+    """The tensors of one component, one at a time; `on_read` is told the name of each."""
 
-    def __init__(self, source: ModelSource, recipe: Recipe, component: str) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        recipe: Recipe,
+        component: str,
+        on_read: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self._source, self._recipe, self._component = source, recipe, component
+        self._on_read = on_read
 
     def matrix(self, name: str) -> MatrixWeights:
         """A linear weight [out, in] in its recipe's format, as it is where it has that already."""
         rule = self._recipe.rule(self._component, name)
         form = self._source.block_format(name)
         if form and repacks(form, rule):
+            self._on_read(name)
             return repack(form, self._source.packed(name))
-        return encode_matrix(self._source.read(name), rule)
+        return encode_matrix(self._read(name), rule)
 
     def floats(self, name: str) -> FloatWeights:
         """A vector (norm, scale): never quantized, float32 or float16."""
         rule = self._recipe.rule(self._component, name)
-        return FloatWeights.stored(self._source.read(name), half=rule.format == "float16")
+        return FloatWeights.stored(self._read(name), half=rule.format == "float16")
 
     def convolution(self, prefix: str) -> FloatWeights:
         """The weight-normed convolution under `prefix` ("....decoder_blocks.0."), folded."""
-        gain = self._source.read(prefix + WEIGHT_NORM_GAIN)
-        direction = self._source.read(prefix + WEIGHT_NORM_DIRECTION)
+        gain = self._read(prefix + WEIGHT_NORM_GAIN)
+        direction = self._read(prefix + WEIGHT_NORM_DIRECTION)
         rule = self._recipe.rule(self._component, prefix + WEIGHT_NORM_DIRECTION)
         return FloatWeights.stored(fold_weight_norm(gain, direction), half=rule.format == "float16")
 
     def raw(self, name: str) -> FloatWeights:
         """A tensor that enters a computed constant, as float32."""
-        return FloatWeights(self._source.read(name))
+        return FloatWeights(self._read(name))
+
+    def _read(self, name: str) -> NDArray[np.float32]:
+        self._on_read(name)
+        return self._source.read(name)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ from flowvox.tables import Table
 from flowvox.tokenizer import Tokenizer
 from flowvox.voices import unknown_voice
 
+WORK = ".unfinished"
+
 
 def file_hash(path: Path) -> str:
     """sha256 of a file, streamed."""
@@ -33,22 +36,31 @@ def file_hash(path: Path) -> str:
 
 
 @contextmanager
-def write_bundle(path: Path, *, overwrite: bool) -> Iterator[tuple[Path, dict[str, Any]]]:
+def write_bundle(
+    path: Path,
+    *,
+    overwrite: bool,
+    resumable: Callable[[Path], bool] = lambda unfinished: False,
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield (temporary folder, manifest to fill); on a clean end it becomes the bundle `path`.
 
-    Sizes and hashes of all files are added to the manifest. Raises OutputError if `path` exists.
+    Sizes and hashes of all files are added to the manifest. The folder WORK in it is the writer's own
+    and does not become part of the bundle; for `resumable` see `folder_beside`. Raises OutputError if
+    `path` exists.
     """
     manifest: dict[str, Any] = {"schema": SCHEMA}
-    with folder_beside(path, overwrite=overwrite) as folder:
+    with folder_beside(path, overwrite=overwrite, resumable=resumable) as folder:
         yield folder, manifest
+        work = folder / WORK
         manifest["files"] = {
             file.relative_to(folder).as_posix(): {
                 "bytes": file.stat().st_size,
                 "sha256": file_hash(file),
             }
             for file in sorted(folder.rglob("*"))
-            if file.is_file()
+            if file.is_file() and work not in file.parents
         }
+        shutil.rmtree(work, ignore_errors=True)
         text = json.dumps(manifest, indent=1) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf-8")
 

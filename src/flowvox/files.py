@@ -6,13 +6,18 @@ import glob
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flowvox.errors import OutputError
 
 _PARTIAL = re.compile(r"\.(\d+)\.partial$")
+
+
+def partial_sibling(path: Path) -> Path:
+    """Where this process writes what is to become `path`."""
+    return path.with_name(f"{path.name}.{os.getpid()}.partial")
 
 
 def check_output(path: Path) -> None:
@@ -34,7 +39,7 @@ def write_beside(path: Path, content: bytes) -> None:
     """
     check_output(path)
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    temporary = partial_sibling(target)
     try:
         if _is_device(target):
             target.write_bytes(content)
@@ -51,22 +56,32 @@ def write_beside(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def folder_beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def folder_beside(
+    path: Path,
+    *,
+    overwrite: bool = False,
+    resumable: Callable[[Path], bool] = lambda unfinished: False,
+) -> Iterator[Path]:
     """Yield a temporary sibling folder that becomes `path` when the block ends well.
 
     On any exception, an interrupt included, the sibling is removed and `path` is as it was. What
-    killed processes left is cleared up first. Raises OutputError if `path` exists.
+    killed processes left is cleared up first. Where `resumable` says of such an unfinished sibling
+    that it is worth going on with, it is kept instead, and yielded as it is to the next who writes
+    `path`. Raises OutputError if `path` exists.
     """
     path = path.absolute()
-    _recover(path)
+    unfinished = _recover(path, resumable)
     if path.exists() and not overwrite:
         raise OutputError(f"{path}: exists already; choose another name or pass --overwrite")
     if path.exists() and not path.is_dir():
         raise OutputError(f"{path}: is a file, and a folder is to be written")
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    temporary = partial_sibling(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.mkdir()
+        if unfinished is None:
+            temporary.mkdir()
+        else:
+            unfinished.rename(temporary)
     except (FileExistsError, NotADirectoryError):
         raise OutputError(f"{path.parent}: is not a folder") from None
     except OSError as error:
@@ -75,7 +90,8 @@ def folder_beside(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         _swap(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if not resumable(temporary):
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _swap(new: Path, path: Path) -> None:
@@ -92,17 +108,24 @@ def _swap(new: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _recover(path: Path) -> None:
-    """Remove what dead processes left beside `path`; one that died between two renames left the old
-    folder aside, which then goes back to its place."""
+def _recover(path: Path, resumable: Callable[[Path], bool]) -> Path | None:
+    """Clear up what dead processes left beside `path`; return what is worth going on with.
+
+    One that died between two renames left the old folder aside, which goes back to its place. This
+    process has left nothing yet: in a container, the one before it had the same number.
+    """
+    unfinished = None
     for sibling in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.partial")):
         match = _PARTIAL.search(sibling.name)
         if not match or not sibling.is_dir() or _alive(int(match.group(1))):
             continue
         if f"{path.name}.old." in sibling.name and not path.exists():
             sibling.rename(path)
+        elif unfinished is None and resumable(sibling):
+            unfinished = sibling
         else:
             shutil.rmtree(sibling, ignore_errors=True)
+    return unfinished
 
 
 def _is_device(path: Path) -> bool:
@@ -110,6 +133,8 @@ def _is_device(path: Path) -> bool:
 
 
 def _alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -81,6 +81,40 @@ def test_interrupted_leaves_nothing(random_micro: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_finished_serves_the_next_attempt(
+    run: Command, random_micro: Path, tmp_path: Path, ended_by: signal.Signals
+) -> None:
+    code = (
+        "import time, flowvox.exporters.onnx.bundle_export as e, flowvox.cli as c\n"
+        "check = e.check_graph\n"
+        "def stop(*a):\n"
+        "    if a[1] == 'flow':\n"
+        "        print('checking', flush=True), time.sleep(60)\n"
+        "    return check(*a)\n"
+        "e.check_graph = stop\n"
+        f"c.main(['quantize', {str(random_micro)!r}, '-r', 'int4', '-o', {str(tmp_path / 'b')!r}])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"checking\n"
+    time.sleep(0.2)
+    os.kill(process.pid, ended_by)
+    _, err = process.communicate(timeout=30)
+    (left,) = tmp_path.iterdir()
+    assert left.name == f"b.{process.pid}.partial"
+    if ended_by == signal.SIGINT:
+        assert process.returncode == 130
+        assert str(left).encode() in err
+    run.refused("neither a bundle", "verify", left)
+    made = (left / "backbone.onnx.data").stat()
+    run.json("quantize", random_micro, "-r", "int4", "-o", tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+    assert (tmp_path / "b" / "backbone.onnx.data").stat().st_mtime_ns == made.st_mtime_ns
+
+
 def test_only_bundles_are_overwritten(refused, random_micro: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     assert "not a bundle" in refused("-r", "int4", "-o", tmp_path, "--overwrite")
@@ -93,7 +127,7 @@ def test_a_missing_package_costs_no_time(
     refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(encode, "_installed", lambda package: False)
-    monkeypatch.setattr("flowvox.reference.model.load_model", lambda source: pytest.fail("worked"))
+    monkeypatch.setattr("flowvox.reference.activations.record", lambda *a: pytest.fail("worked"))
     for recipe in ("nf4", "int8-dynamic"):
         line = refused("-r", recipe, "-o", tmp_path / "out")
         assert 'pip install "flowvox[compare]"' in line

@@ -60,27 +60,27 @@ def quantize(
 
 
 def _export(source: Any, recipe: Any, out: Path, overwrite: bool) -> dict[str, Any]:
-    from rich.console import Console
-
     from flowvox.cli.extras import needs
+    from flowvox.cli.progress import Report, byte_progress
+    from flowvox.files import partial_sibling
 
     with needs("export"):
-        from flowvox.exporters.onnx.bundle_export import check_target, export_bundle
+        from flowvox.exporters.onnx.bundle_export import export_bundle
         from flowvox.exporters.onnx.check import Recording
-        from flowvox.quantizers.encode import check_recipe
         from flowvox.reference.activations import record
-        from flowvox.reference.model import load_model
-    check_recipe(recipe, source.shapes)
-    check_target(out, overwrite=overwrite)
-    console = Console(stderr=True)
-    with console.status("reference") as status:
-        recordings = {
-            graph: Recording(activations.feeds, activations.outputs)
-            for graph, activations in record(load_model(source), source).items()
-        }
+
+    def recordings(report: Report) -> dict[str, Recording]:
+        return {name: Recording(*both) for name, both in record(source, report).items()}
+
+    try:
         return export_bundle(
-            source, recipe, out, recordings, overwrite=overwrite, report=status.update
+            source, recipe, out, recordings, overwrite=overwrite, progress=byte_progress
         )
+    except KeyboardInterrupt:
+        unfinished = partial_sibling(out)
+        if unfinished.exists():
+            typer.echo(f"flowvox: {unfinished} waits for the same command to go on", err=True)
+        raise
 
 
 def _plan_rows(source: Any, recipe: Any) -> list[dict[str, Any]]:
