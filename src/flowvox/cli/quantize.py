@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flowvox.cli.quantize_gguf import plan_rows, write
+from flowvox.cli.quantize_gguf import loss, loss_lines, plan_rows, write
 
 GGML_NAMES = {"f32": "fp32", "f16": "fp16"}  # what ggml calls these recipes
 
@@ -52,6 +52,7 @@ def quantize(
         "components": components,
         "seconds": round(time.perf_counter() - started, 3),
         "peak_rss_bytes": peak_rss_bytes(),
+        **loss(source, chosen, kind),
     }
     if as_json:
         typer.echo(json.dumps(result))
@@ -127,4 +128,6 @@ def _print_result(result: dict[str, Any]) -> None:
         bits = f"{entry['bits_per_weight']:.2f}"
         table.add_row(name, f"{entry['parameters']:,}", f"{entry['bytes']:,}", bits)
     Console().print(table)
+    for line in loss_lines(result):
+        typer.echo(line)
     typer.echo(f"{result['path']}: {result['bytes'] / 1e6:.1f} MB in {result['seconds']:.1f} s")

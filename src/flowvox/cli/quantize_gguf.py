@@ -1,7 +1,8 @@
-"""What `flowvox quantize -f gguf` does."""
+"""What `flowvox quantize` does with GGUF files: write them, and say what reading one cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,3 +37,23 @@ def plan_rows(source: ModelSource, recipe: Recipe) -> list[dict[str, Any]]:
         }
         for tensor in plan(source.config, recipe, encoder=source.has_encoder)
     ]
+
+
+def loss(source: ModelSource, recipe: Recipe, kind: str) -> dict[str, Any]:
+    """{"transfer": ...} of a conversion whose source is a GGUF file, nothing for a checkpoint."""
+    if not source.path.is_file():
+        return {}
+    from flowvox.exporters.gguf.transfer import transfer
+
+    return {"transfer": transfer(source, recipe, kind)}
+
+
+def loss_lines(result: dict[str, Any]) -> Iterator[str]:
+    """The same for people."""
+    if "transfer" not in result:
+        return
+    yield f"{result['transfer']['kept']} matrices are taken over block by block, without loss"
+    for name, entry in result["transfer"]["converted"].items():
+        error = entry["relative_error"]
+        added = "not measured" if error is None else f"{error:.2g} of the weights"
+        yield f"{entry['matrices']} from {name}; error added: {added}"
