@@ -160,7 +160,7 @@ def read_everything(path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_replaced_value_is_an_error_or_a_bundle(
     micro_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -64,7 +64,7 @@ def test_equal_to_mistral_common_on_6000_strings(ours: Tokenizer, theirs: Tekken
 
 def test_equal_on_generated_text(ours: Tokenizer, theirs: Tekkenizer) -> None:
     @given(st.text(max_size=80))
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     def check(text: str) -> None:
         assert ours.encode(text) == theirs.encode(text, bos=False, eos=False)
 

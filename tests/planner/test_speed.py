@@ -31,7 +31,7 @@ def faster(device: Device, read: float = 1.0, arithmetic: float = 1.0) -> Device
     return replace(device, bandwidth=device.bandwidth * read, kernels=kernels)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DEVICES, RECIPES, st.integers(1, 12), FACTORS, FACTORS)
 def test_more_bandwidth_and_more_arithmetic_are_never_slower(
     name: str, stored: Recipe, steps: int, read: float, arithmetic: float
@@ -44,7 +44,7 @@ def test_more_bandwidth_and_more_arithmetic_are_never_slower(
     assert all(fast.frame[stage] <= slow.frame[stage] for stage in slow.frame)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(DEVICES, RECIPES, st.integers(1, 12))
 def test_reading_memory_is_the_floor_and_steps_cost_time(
     name: str, stored: Recipe, steps: int

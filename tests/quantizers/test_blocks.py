@@ -27,7 +27,7 @@ BLOCKS = hnp.arrays(
 
 
 @given(BLOCKS, st.sampled_from([4, 8]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_search_is_never_worse_than_rounding(blocks: np.ndarray, bits: int) -> None:
     searched = squared_error(blocks, search_scales(blocks, bits), bits)
     assert (searched <= squared_error(blocks, round_scales(blocks, bits), bits)).all()
@@ -44,7 +44,7 @@ def test_search_beats_rounding_on_gaussian_weights(bits: int, gain: float) -> No
 
 
 @given(BLOCKS, st.sampled_from([4, 8]), st.sampled_from(["round", "search"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_error_stays_below_a_level(blocks: np.ndarray, bits: int, method: str) -> None:
     """No weight moves by more than the largest weight of its block divided by the levels."""
     back = quantize_blocks(blocks, bits, 32, method).dequantized()
