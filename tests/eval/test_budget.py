@@ -108,7 +108,7 @@ PLACES = [(), ("version",), ("suite",), ("recipes",), ("recipes", "int4"), ("rec
           ("recipes", "int4", "max_bytes"), ("recipes", "int4", "max_rtf_ratio")]  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(PLACES), VALUES)
 def test_any_value_anywhere_is_a_budget_or_a_budget_error(
     file: Path, place: tuple[Any, ...], value: Any
@@ -122,7 +122,7 @@ def test_any_value_anywhere_is_a_budget_or_a_budget_error(
     _only_budget_errors(file)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text() | st.from_regex(r"(version|!!\w+|[&*]a|[-?:|>{}\[\],#'\"%@`~\d.<= \n])*"))
 def test_any_text_is_a_budget_or_a_budget_error(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
@@ -161,6 +161,7 @@ def test_of_yes_and_no_one_utterance_may_differ() -> None:
         assert one["high"] <= margin < 4 / n
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_reports_that_it_was_written_from_pass(data: st.DataObject) -> None:
     end = st.floats(-2, 2, width=16)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.eval.reports import UNMEASURED, bundle, report, row
 
@@ -46,6 +46,7 @@ def test_every_limit_has_its_row_with_its_margin() -> None:
     assert len(checks) == 2 * len(int4)
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 1))
 def test_the_bad_end_of_the_interval_decides(one: float, other: float, margin: float) -> None:
     low, high = sorted((one, other))
