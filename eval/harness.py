@@ -66,12 +66,12 @@ def evaluate(
     measurement = Measurement(suite, first, cache, ears, tick)
     total = measurement.steps(len(paths)) + 1
     measured: dict[str, Measured] = {}
-    opened: dict[str, Artifact] = {}
-    for path in paths:
+    identities: dict[str, dict[str, str]] = {}
+    for path in paths:  # at most two at a time are in memory: the baseline and the one at hand
         artifact = first if path == baseline else open_artifact(path)
         _check_comparable(artifact, first)
         measured[str(path)] = measurement.measure(artifact)
-        opened[str(path)] = artifact
+        identities[str(path)] = _identity(artifact)
     speed = _speed(measured, measurement)
     tick()
     base = measured[str(baseline)]
@@ -104,9 +104,9 @@ def evaluate(
         "not_measured": dict(ears.missing),
         "noise_floor": noise_floor(measurement.floor, base),
         "bundles": [
-            _bundle(artifact, measured[path], speed.get(path, {}), first, base,
+            _bundle(identity, measured[path], speed.get(path, {}), baseline, base,
                     speed.get(str(baseline), {}))
-            for path, artifact in opened.items()
+            for path, identity in identities.items()
         ],
     }  # fmt: skip
     return report, measured
@@ -139,10 +139,10 @@ def _identity(artifact: Artifact) -> dict[str, str]:
 
 
 def _bundle(
-    artifact: Artifact,
+    identity: dict[str, str],
     measured: Measured,
     speed: dict[str, Any],
-    baseline: Artifact,
+    baseline: Path,
     base_measured: Measured,
     base_speed: dict[str, Any],
 ) -> dict[str, Any]:
@@ -157,7 +157,8 @@ def _bundle(
         delta = Interval(found.value - 1, found.low - 1, found.high - 1, found.n)
         rows["rtf_ratio"] = judged(BY_ID["rtf_ratio"], found.value, delta, 1.0)
         ratio = {"median": found.value, "low": found.low, "high": found.high}
-    size, base_size = _size(artifact.path), _size(baseline.path)
+    path = Path(identity["path"])
+    size, base_size = _size(path), _size(baseline)
     shrunk = float(size - base_size)
     exact = Interval(shrunk, shrunk, shrunk, 1)
     rows["bytes"] = judged(BY_ID["bytes"], float(size), exact, float(base_size))
@@ -166,10 +167,10 @@ def _bundle(
         for key in ("rtf", "first_audio_seconds", "load_seconds", "peak_rss_bytes",
                     "ms_per_frame", "noisy", "joules_per_audio_second")
     } | {"rtf_ratio": ratio} if speed else None  # fmt: skip
-    return _identity(artifact) | {
-        "is_baseline": artifact is baseline,
+    return identity | {
+        "is_baseline": path == baseline,
         "bytes": size,
-        "components": _components(artifact.path),
+        "components": _components(path),
         "rows": rows,
         "curves": curves(measured.rows),
         "speed": timed,
