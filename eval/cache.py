@@ -10,6 +10,7 @@ import io
 import json
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -31,7 +32,7 @@ def default_folder() -> Path:
 
 
 class Cache:
-    """A folder of results."""
+    """A folder of results. Another onnxruntime computes them anew: kernels change between versions."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +43,8 @@ class Cache:
 
         What `compute` raises goes through, and nothing is stored.
         """
-        digest = hashlib.sha256(json.dumps([VERSION, *key]).encode()).hexdigest()
+        content = json.dumps([VERSION, version("onnxruntime"), *key])
+        digest = hashlib.sha256(content.encode()).hexdigest()
         file = self.folder / f"{digest}.npz"
         try:
             with np.load(file, allow_pickle=False) as stored:

@@ -56,7 +56,8 @@ def load_suite(name_or_path: str | Path) -> Suite:
         ) from None
     try:
         data = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
+        # PyYAML lets the errors of its conversions through: a date of month 13, `!!bool maybe`.
         reason = " ".join(str(error).split())
         raise SuiteError(f"{name_or_path}: not valid YAML ({reason})") from None
     return parse_suite(data, hashlib.sha256(content).hexdigest(), str(name_or_path))
