@@ -11,19 +11,13 @@ from torch import Tensor
 
 from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from flowvox.errors import VoiceError
-from flowvox.graphs import (
-    BACKBONE,
-    CODEC_DECODER,
-    CODEC_ENCODER,
-    FLOW,
-    cache_specs,
-    decoder_state_specs,
-)
+from flowvox.feeds import backbone_feeds, decoder_feeds
+from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW
 from flowvox.noise import frame_noise
 from flowvox.reference.generate import generate
 from flowvox.reference.speak import embed_prompt
 from flowvox.reference.streamed import load_part, streamed_model
-from flowvox.schedule import flow_schedule, rope_tables
+from flowvox.schedule import flow_schedule
 from flowvox.source import ModelSource, Report
 from flowvox.tensors import CODEC, component_of
 from flowvox.tensors import FLOW as FLOW_PREFIX
@@ -71,20 +65,8 @@ def record(
     wide = torch.from_numpy(codes).long()
     samples = model.codec.decode(wide[None])
 
-    length = np.array([sequence.shape[1]], dtype=np.int32)
-    cos, sin = rope_tables(config.backbone, sequence.shape[1])
     recordings = {
-        BACKBONE: Activations(
-            {
-                "embeddings": sequence.numpy(),
-                "seqlens_k": length - 1,
-                "total_length": length,
-                "rope_cos": cos,
-                "rope_sin": sin,
-                **_zeros(cache_specs(config, "past"), sequence.shape[1]),
-            },
-            {"hidden": hidden.numpy()},
-        ),
+        BACKBONE: Activations(backbone_feeds(config, sequence.numpy()), {"hidden": hidden.numpy()}),
         FLOW: Activations(
             {
                 "hidden": states.numpy(),
@@ -94,12 +76,7 @@ def record(
             {"semantic_logits": logits.numpy(), "latents": latents.numpy()},
         ),
         CODEC_DECODER: Activations(
-            {
-                "codes": wide[None].numpy(),
-                "position": np.zeros(1, dtype=np.int64),
-                **_zeros(decoder_state_specs(config.codec, "state"), 0),
-            },
-            {"samples": samples.numpy()},
+            decoder_feeds(config, wide[None].numpy()), {"samples": samples.numpy()}
         ),
     }
     if checkpoint.has_encoder:
@@ -141,12 +118,3 @@ class _Loaded:
 
     def end(self) -> None:
         self._report(self._total, self._total)
-
-
-def _zeros(specs: Any, symbolic: int) -> dict[str, NDArray[Any]]:
-    return {
-        spec.name: np.zeros(
-            [axis if isinstance(axis, int) else symbolic for axis in spec.shape], dtype=spec.dtype
-        )
-        for spec in specs
-    }

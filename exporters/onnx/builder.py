@@ -206,15 +206,15 @@ class GraphBuilder:
         self, name: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
     ) -> onnx.GraphProto:
         """The nodes of a `body()` builder as a subgraph."""
-        return helper.make_graph(self._nodes, name, _infos(inputs), _infos(outputs))
+        return helper.make_graph(self._nodes, name, value_infos(inputs), value_infos(outputs))
 
     def save(self) -> None:
         """Write the .onnx file. Every output of the contract has been named with `rename`."""
         graph = helper.make_graph(
             self._nodes,
             f"flowvox.{self.spec.name}",
-            _infos(self.spec.inputs),
-            _infos(self.spec.outputs),
+            value_infos(self.spec.inputs),
+            value_infos(self.spec.outputs),
             list(self._initializers.values()),
         )
         model = helper.make_model(
@@ -227,5 +227,6 @@ class GraphBuilder:
         (self.folder / f"{self.spec.name}.onnx").write_bytes(model.SerializeToString())
 
 
-def _infos(specs: Sequence[TensorSpec]) -> list[onnx.ValueInfoProto]:
+def value_infos(specs: Sequence[TensorSpec]) -> list[onnx.ValueInfoProto]:
+    """The contract's inputs or outputs as ONNX declares them."""
     return [helper.make_tensor_value_info(s.name, DTYPES[s.dtype], list(s.shape)) for s in specs]

@@ -19,6 +19,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper
 
+from flowvox.exporters.onnx.builder import value_infos
+from flowvox.graphs import GraphSpec
+
 BUDGET = 256 << 20  # bytes of stored weights that a slice holds
 FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64)
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -43,6 +46,19 @@ class SlicedGraph:
         self._model = onnx.load(folder / f"{name}.onnx", load_external_data=False)
         self._weights = {tensor.name: tensor for tensor in self._model.graph.initializer}
         self.slices = list(self._cut(budget))
+
+    def keeps(self, spec: GraphSpec) -> bool:
+        """Whether inputs and outputs are those of the contract, and all weights in the data file."""
+        return (
+            list(self._model.graph.input) == value_infos(spec.inputs)
+            and list(self._model.graph.output) == value_infos(spec.outputs)
+            and all(
+                entry.value == f"{spec.name}.onnx.data"
+                for tensor in self._weights.values()
+                for entry in tensor.external_data
+                if entry.key == "location"
+            )
+        )
 
     def run(
         self, outputs: Sequence[str], feeds: Sequence[Mapping[str, NDArray[Any]]]

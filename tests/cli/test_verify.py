@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from tests.cli.command import Command, edit_manifest, overwrite
 
@@ -67,6 +69,47 @@ def test_right_hashes_do_not_hide_nan(run: Command, copy: Path, name: str) -> No
         content = np.full((copy / name).stat().st_size // 4, np.nan, dtype=np.float32).tobytes()
     overwrite(copy, name, content)
     assert any("not finite" in line for line in problems(run, copy))
+
+
+def rewrite(bundle: Path, graph: str, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change a graph and make the manifest agree."""
+    model = onnx.load(bundle / f"{graph}.onnx", load_external_data=False)
+    change(model)
+    overwrite(bundle, f"{graph}.onnx", model.SerializeToString())
+
+
+def other_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "other"
+
+
+def data_elsewhere(model: onnx.ModelProto) -> None:
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "tekken.json"
+
+
+def unknown_operator(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "Nonsense"
+
+
+@pytest.mark.parametrize("change", [other_output, data_elsewhere, unknown_operator])
+@pytest.mark.parametrize("graph", ["backbone", "codec_encoder"])
+def test_right_hashes_do_not_hide_a_wrong_graph(
+    run: Command, copy: Path, graph: str, change: Callable[[onnx.ModelProto], None]
+) -> None:
+    rewrite(copy, graph, change)
+    (line,) = problems(run, copy)
+    assert f"{graph}.onnx" in line
+
+
+def test_onnx_is_not_needed(run: Command, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the graphs are run whole; the base install has only the runtime."""
+    monkeypatch.setattr("flowvox.cli.one_frame.find_spec", lambda name: None)
+    assert run("verify", copy)[0] == 0
+    rewrite(copy, "backbone", other_output)
+    (line,) = problems(run, copy)
+    assert "backbone.onnx" in line
 
 
 def test_a_checkpoint_cut_short(run: Command, random_micro: Path, tmp_path: Path) -> None:

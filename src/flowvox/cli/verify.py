@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from flowvox.source import ModelSource
 
 EXIT_DAMAGED = 1
-SAMPLE, SAMPLE_SECONDS = "Hello.", 0.2
 
 
 def verify(
@@ -55,11 +54,9 @@ def _bundle_problems(bundle: Bundle) -> Iterator[str]:
             yield f"{bundle.path}: {name} holds values that are not finite; make the bundle again"
     if damage:
         return
-    from flowvox.runtime.tts import TTS
+    from flowvox.cli.one_frame import speak_one_frame
 
-    tts = TTS(bundle, "cpu", threads=1)  # opens every graph and compares its signature
-    for voice in bundle.voices:
-        tts.synthesize(SAMPLE, voice, max_seconds=SAMPLE_SECONDS)  # raises where values overflow
+    speak_one_frame(bundle)
 
 
 def _checkpoint_problems(checkpoint: ModelSource) -> Iterator[str]:
