@@ -63,6 +63,14 @@ def test_recipes_of_the_other_kind_are_refused(
     assert list(folder.iterdir()) == []
 
 
+def test_the_backbone_alone(run: Command, random_micro: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "x.gguf", ("-r", "fp16", "--component", "backbone")
+    result = run.json("quantize", random_micro, "-f", "gguf", *options, "-o", out)
+    assert set(result["components"]) == {"backbone", "token_embeddings"}
+    run.refused("llama", "info", out)
+    run.refused("-f gguf", "quantize", random_micro, *options, "-o", tmp_path / "bundle")
+
+
 def test_it_speaks_as_the_checkpoint_does(
     run: Command, random_micro: Path, whole: Path, tmp_path: Path
 ) -> None:

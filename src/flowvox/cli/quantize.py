@@ -21,6 +21,10 @@ def quantize(
     kind: Annotated[
         Literal["onnx", "gguf"], typer.Option("-f", "--format", help="Bundle or GGUF file.")
     ] = "onnx",
+    component: Annotated[
+        Literal["all", "backbone"],
+        typer.Option(help="GGUF: the backbone alone, as llama.cpp runs it."),
+    ] = "all",
     overwrite: Annotated[bool, typer.Option(help="Replace an existing one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -30,6 +34,8 @@ def quantize(
     from flowvox.machine import peak_rss_bytes
     from flowvox.recipe import load_recipe
 
+    if component != "all" and (kind != "gguf" or dry_run):
+        raise typer.BadParameter("--component is for -f gguf, without --dry-run")
     chosen = load_recipe(GGML_NAMES.get(recipe, recipe))
     source = open_source(checkpoint)
     if dry_run:
@@ -40,7 +46,8 @@ def quantize(
         raise typer.BadParameter("name what to write with -o OUT (or use --dry-run)")
     started = time.perf_counter()
     if kind == "gguf":
-        components, size = write(source, chosen, out, overwrite=overwrite), out.stat().st_size
+        components = write(source, chosen, out, component, overwrite=overwrite)
+        size = out.stat().st_size
     else:
         manifest = _export(source, chosen, out, overwrite)
         components = manifest["components"]

@@ -13,15 +13,19 @@ if TYPE_CHECKING:
     from flowvox.source import ModelSource
 
 
-def write(source: ModelSource, recipe: Recipe, out: Path, *, overwrite: bool) -> dict[str, Any]:
+def write(
+    source: ModelSource, recipe: Recipe, out: Path, component: str, *, overwrite: bool
+) -> dict[str, Any]:
     """Write the file; returns its components as a bundle's manifest has them."""
     from flowvox.cli.progress import byte_progress
 
     with needs("gguf"):
+        from flowvox.exporters.gguf.backbone_file import export_backbone
         from flowvox.exporters.gguf.writer import export_gguf
 
+    export = export_backbone if component == "backbone" else export_gguf
     with byte_progress("converting") as report:
-        return export_gguf(source, recipe, out, overwrite=overwrite, report=report)
+        return export(source, recipe, out, overwrite=overwrite, report=report)
 
 
 def plan_rows(source: ModelSource, recipe: Recipe) -> list[dict[str, Any]]:
