@@ -4,6 +4,7 @@ VENV ?= .venv
 CHECKPOINT ?= models/tiny
 ARTIFACTS ?= artifacts
 RECIPES ?= fp32 fp16 int8 int4 embedded
+GGUF_TYPES ?= q8_0 q4_k
 TEXT ?= Hello. This is a very small voice, speaking from four bits.
 BUNDLE ?= $(ARTIFACTS)/$(notdir $(CHECKPOINT))-int4
 # CPU builds of torch live on an index of their own; PyPI's Linux wheel would bring CUDA along.
@@ -16,6 +17,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 NAME := $(notdir $(CHECKPOINT))
 BUNDLES := $(RECIPES:%=$(ARTIFACTS)/$(NAME)-%)
+GGUFS := $(GGUF_TYPES:%=$(ARTIFACTS)/$(NAME)-%.gguf)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quantize say bench eval gate results readme-table test lint check wheel \
@@ -39,7 +41,11 @@ $(VENV)/.export: pyproject.toml $(VENV)/.torch
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.torch
 	$(INSTALL) -e '.[dev]'
-	@touch $@ $(VENV)/.export
+	@touch $@ $(VENV)/.export $(VENV)/.gguf
+
+$(VENV)/.gguf: $(VENV)/.export
+	$(INSTALL) -e '.[export,gguf]'
+	@touch $@
 
 $(VENV)/.eval: $(VENV)/.export
 	$(INSTALL) -e '.[export,eval]'
@@ -50,11 +56,15 @@ $(VENV)/.train: $(VENV)/.export
 	$(INSTALL) -e '.[train]'
 	@touch $@
 
-quantize: $(BUNDLES) ## all shipped recipes of CHECKPOINT (models/tiny) into artifacts/
+quantize: $(BUNDLES) $(GGUFS) ## bundles and GGUF files of CHECKPOINT (models/tiny) into artifacts/
 	@$(BIN)/python -m flowvox.eval.sizes $(BUNDLES)
 
 $(ARTIFACTS)/$(NAME)-%: $(CHECKPOINT)/consolidated.safetensors src/flowvox/recipes/%.yaml | $(VENV)/.export
 	$(BIN)/flowvox quantize $(CHECKPOINT) -r $* -o $@ --overwrite
+
+$(ARTIFACTS)/$(NAME)-%.gguf: $(CHECKPOINT)/consolidated.safetensors src/flowvox/recipes/%.yaml | $(VENV)/.gguf
+	@mkdir -p $(ARTIFACTS)
+	$(BIN)/flowvox quantize $(CHECKPOINT) -f gguf -r $* -o $@ --overwrite
 
 say: $(BUNDLE) ## speak TEXT="..." with BUNDLE into speech.wav
 	$(BIN)/flowvox say "$(TEXT)" -b $(BUNDLE) -o speech.wav
