@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flowvox.errors import OutputError
-from flowvox.files import check_output, folder_beside, write_beside
+from flowvox.files import check_output, file_beside, folder_beside, write_beside
 
 
 def test_a_folder_appears_when_complete(tmp_path: Path) -> None:
@@ -165,3 +165,18 @@ def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="too long"), folder_beside(tmp_path / ("x" * 250)):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_exists_whole_or_not_at_all(tmp_path: Path) -> None:
+    out, dead = tmp_path / "x", tmp_path / "x.999999999.partial"
+    dead.write_bytes(b"left by a killed process")
+    with file_beside(out) as temporary:
+        temporary.write_bytes(b"one")
+        assert not out.exists()
+    assert not dead.exists()
+    for error in (KeyboardInterrupt(), OSError(28, "No space left on device")):
+        with pytest.raises((KeyboardInterrupt, OutputError)), file_beside(out) as temporary:
+            temporary.write_bytes(b"two")
+            raise error
+    assert out.read_bytes() == b"one"
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]

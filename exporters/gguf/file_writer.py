@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 
-from flowvox.exporters.gguf.output import beside, check_target
+from flowvox.errors import OutputError
+from flowvox.exporters.gguf.reader import is_gguf
+from flowvox.files import check_output, file_beside
 from flowvox.quantizers.ggml.formats import FORMATS, Bytes, Floats
 from flowvox.tensors import Shape
 
@@ -48,7 +51,7 @@ def write_file(
     """Write `out`, whole or not at all. `report` is told bytes done and in all. Raises OutputError."""
     total = sum(weight.size for weight in weights)
     check_target(out, total + HEADER_ROOM, overwrite=overwrite)
-    with beside(out) as temporary:
+    with file_beside(out) as temporary:
         writer = GGUFWriter(temporary, architecture)
         try:
             _add_metadata(writer, metadata)
@@ -70,6 +73,21 @@ def write_file(
                 report(done, total)
         finally:
             writer.close()
+
+
+def check_target(out: Path, size: int, *, overwrite: bool) -> None:
+    """Raise OutputError unless a file of so many bytes can be written to `out`.
+
+    Only GGUF files are overwritten, whatever was asked for.
+    """
+    check_output(out)
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out}: exists already; choose another name or pass --overwrite")
+    if out.exists() and not is_gguf(out):
+        raise OutputError(f"{out}: is not a GGUF file, so it is not overwritten")
+    free = shutil.disk_usage(out.absolute().parent).free
+    if free < size:
+        raise OutputError(f"{out}: needs {size / 1e9:.2f} GB, but only {free / 1e9:.2f} are free")
 
 
 def _add_metadata(writer: GGUFWriter, metadata: Metadata) -> None:

@@ -56,6 +56,28 @@ def write_beside(path: Path, content: bytes) -> None:
 
 
 @contextmanager
+def file_beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling file that becomes `path` when the block ends well.
+
+    On any exception, an interrupt included, it is removed and `path` is as it was. What killed
+    processes left is cleared up first. Raises OutputError.
+    """
+    target = Path(os.path.realpath(path))
+    for sibling in _left_by_the_dead(target):
+        if sibling.is_file():
+            sibling.unlink()
+    temporary = partial_sibling(target)
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
 def folder_beside(
     path: Path,
     *,
@@ -115,9 +137,8 @@ def _recover(path: Path, resumable: Callable[[Path], bool]) -> Path | None:
     process has left nothing yet: in a container, the one before it had the same number.
     """
     unfinished = None
-    for sibling in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.partial")):
-        match = _PARTIAL.search(sibling.name)
-        if not match or not sibling.is_dir() or _alive(int(match.group(1))):
+    for sibling in _left_by_the_dead(path):
+        if not sibling.is_dir():
             continue
         if f"{path.name}.old." in sibling.name and not path.exists():
             sibling.rename(path)
@@ -126,6 +147,14 @@ def _recover(path: Path, resumable: Callable[[Path], bool]) -> Path | None:
         else:
             shutil.rmtree(sibling, ignore_errors=True)
     return unfinished
+
+
+def _left_by_the_dead(path: Path) -> Iterator[Path]:
+    """Temporary siblings of `path` whose process is no more."""
+    for sibling in sorted(path.parent.glob(f"{glob.escape(path.name)}.*.partial")):
+        match = _PARTIAL.search(sibling.name)
+        if match and not _alive(int(match.group(1))):
+            yield sibling
 
 
 def _is_device(path: Path) -> bool:
