@@ -27,7 +27,7 @@ from flowvox.exporters.onnx.tally import Progress, Tally, silent
 from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, GraphSpec, graph_specs
 from flowvox.manifest import MANIFEST
 from flowvox.quantizers.encode import check_recipe
-from flowvox.recipe import TABLES, Recipe
+from flowvox.recipe import COMPONENTS, TABLES, Recipe
 from flowvox.source import ModelSource, Report
 from flowvox.tensors import component_of
 
@@ -134,15 +134,12 @@ def check_target(out: Path, *, overwrite: bool) -> None:
 
 def _components(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]:
     """Parameters, bytes on disk and bits per weight of each graph and table."""
-    components: dict[str, dict[str, Any]] = {}
-    written = {file.name.split(".")[0] for file in folder.iterdir()}
-    for name, shape in source.shapes.items():
-        component = component_of(name)
-        if component in written:
-            entry = components.setdefault(str(component), {"parameters": 0})
-            entry["parameters"] += math.prod(shape)
-    for name, entry in components.items():
+    components = {}
+    for name in COMPONENTS:
         size = sum(file.stat().st_size for file in folder.glob(f"{name}.*"))
-        entry["bytes"] = size
-        entry["bits_per_weight"] = round(8 * size / entry["parameters"], 3)
+        shapes = (shape for tensor, shape in source.shapes.items() if component_of(tensor) == name)
+        parameters = sum(math.prod(shape) for shape in shapes)
+        if size:
+            bits = round(8 * size / parameters, 3)
+            components[name] = {"parameters": parameters, "bytes": size, "bits_per_weight": bits}
     return components

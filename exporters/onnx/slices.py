@@ -23,7 +23,7 @@ from flowvox.exporters.onnx.builder import value_infos
 from flowvox.graphs import GraphSpec
 
 BUDGET = 256 << 20  # bytes of stored weights that a slice holds
-FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT64)
+QUANTIZED = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
 DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 Values = dict[str, NDArray[Any]]
@@ -125,7 +125,7 @@ class SlicedGraph:
         options.enable_cpu_mem_arena = False  # an arena would keep what a slice has freed
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry(DATA_FOLDER, str(self._folder))
-        if all(tensor.data_type in FLOATS for tensor in graph.initializer):
+        if not any(tensor.data_type in QUANTIZED for tensor in graph.initializer):
             # Packing pays in repeated runs, and doubles the memory. Quantized products need it:
             # without, they would run other kernels than the runtime's.
             options.add_session_config_entry("session.disable_prepacking", "1")
