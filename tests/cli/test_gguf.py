@@ -94,6 +94,8 @@ def test_what_is_lost_is_said(run: Command, tiny: Path, tmp_path: Path) -> None:
 def test_info_and_voices(run: Command, whole: Path, random_micro: Path) -> None:
     facts, original = run.json("info", whole), run.json("info", random_micro)
     assert facts["kind"] == "gguf"
+    assert facts["recipe"] == "fp32"
+    assert facts["formats"] == [f"{original['tensors']} float32"]
     for key in ("tensors", "parameters", "encoder", "license", "voices"):
         assert facts[key] == original[key]
     assert facts["components"]["backbone"]["bits_per_weight"] == 32

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +64,7 @@ def _of_checkpoint(checkpoint: ModelSource) -> dict[str, Any]:
     for entry in components.values():
         entry["bits_per_weight"] = round(8 * entry["bytes"] / entry["parameters"], 3)
     return {
-        "kind": "gguf" if checkpoint.path.is_file() else "checkpoint",
+        **_kind(checkpoint),
         "path": str(checkpoint.path),
         "tensors": len(checkpoint.shapes),
         "parameters": sum(entry["parameters"] for entry in components.values()),
@@ -72,3 +73,15 @@ def _of_checkpoint(checkpoint: ModelSource) -> dict[str, Any]:
         "voices": list(checkpoint.voices()),
         "components": components,
     }
+
+
+def _kind(checkpoint: ModelSource) -> dict[str, Any]:
+    """What it is; of a GGUF file its recipe and the formats of its tensors, too."""
+    if not checkpoint.path.is_file():
+        return {"kind": "checkpoint"}
+    from flowvox.exporters.gguf.reader import GgufCheckpoint
+
+    assert isinstance(checkpoint, GgufCheckpoint)
+    counts = Counter(checkpoint.stored_format(name) for name in checkpoint.shapes)
+    formats = [f"{count} {form}" for form, count in counts.most_common()]
+    return {"kind": "gguf", "recipe": checkpoint.recipe, "formats": formats}
