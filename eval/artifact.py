@@ -1,4 +1,4 @@
-"""What the harness asks of anything that speaks: a bundle, or a checkpoint run by the reference."""
+"""What the harness asks of anything that speaks: bundles, and what the torch reference reads."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Artifact(Protocol):
 
     path: Path
     sha256: str
+    source_sha256: str  # of the checkpoint that it was made from
     recipe: str
     config: ModelConfig
     voices: list[str]
@@ -70,12 +71,18 @@ class Artifact(Protocol):
 
 
 def open_artifact(path: Path, threads: int | None = None) -> Artifact:
-    """A bundle by the runtime, a checkpoint by the torch reference. Raises FlowvoxError."""
+    """A bundle by the runtime, everything else by the torch reference. Raises FlowvoxError."""
     if (path / MANIFEST).exists():
         return BundleArtifact(path, threads)
     from flowvox.eval.reference_artifact import ReferenceArtifact
 
     return ReferenceArtifact(path)
+
+
+def artifact_bytes(path: Path) -> int:
+    """Size of a GGUF file, or of all files in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 class BundleArtifact:
@@ -88,6 +95,7 @@ class BundleArtifact:
         self._tts = TTS.load(path, threads=threads)
         bundle = self._tts.bundle
         self.sha256 = file_hash(path / MANIFEST)  # it lists the hashes of all other files
+        self.source_sha256 = str(bundle.manifest["model"]["source_sha256"])
         self.recipe = str(bundle.manifest["recipe"]["name"])
         self.config, self.voices = bundle.config, bundle.voices
         defaults = bundle.manifest["sampling"]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from flowvox.errors import FlowvoxError
+from flowvox.eval.artifact import artifact_bytes
 from flowvox.machine import cpu_name, energy_joules, spent_joules
 
 SENTENCES = (
@@ -142,7 +143,7 @@ def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
         "first_audio_seconds": statistics.median(a["first_audio_seconds"] for a in worker.answers),
         "load_seconds": worker.ready["load_seconds"],
         "peak_rss_bytes": max(a["peak_rss_bytes"] for a in worker.answers),
-        "bytes": sum(f.stat().st_size for f in worker.path.rglob("*") if f.is_file()),
+        "bytes": artifact_bytes(worker.path),
         "utterances": len(worker.answers),
     }
 

@@ -57,10 +57,10 @@ class _Reference:
     def __init__(self, path: Path, threads: int) -> None:
         import torch
 
-        from flowvox.reference.speak import ReferenceTTS
+        from flowvox.eval.reference_artifact import open_reference
 
         torch.set_num_threads(threads)
-        self._tts = ReferenceTTS.load(path)
+        self._tts = open_reference(path)[0]
         self.voices = list(self._tts.checkpoint.voices())
 
     def say(self, text: str, voice: str, seed: int, max_seconds: float) -> dict[str, Any]:

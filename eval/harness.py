@@ -18,7 +18,7 @@ import numpy as np
 
 from flowvox import __version__
 from flowvox.errors import FlowvoxError
-from flowvox.eval.artifact import Artifact, open_artifact
+from flowvox.eval.artifact import Artifact, artifact_bytes, open_artifact
 from flowvox.eval.bench import run_bench
 from flowvox.eval.cache import Cache
 from flowvox.eval.ears import Ears
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def _check_comparable(artifact: Artifact, baseline: Artifact) -> None:
-    same = _model(artifact)["source_sha256"] == _model(baseline)["source_sha256"]
+    same = artifact.source_sha256 == baseline.source_sha256
     if not same or artifact.voices != baseline.voices:
         raise FlowvoxError(
             f"{artifact.path}: is of another model or has other voices than {baseline.path}; "
@@ -122,11 +122,11 @@ def _check_comparable(artifact: Artifact, baseline: Artifact) -> None:
 
 
 def _model(artifact: Artifact) -> dict[str, str]:
-    """Which checkpoint all of this was made from."""
+    """Which checkpoint all of this was made from, and its licence where a manifest tells it."""
+    model = {"source_sha256": artifact.source_sha256}
     if (artifact.path / MANIFEST).exists():
-        manifest = read_manifest(artifact.path)
-        return {"source_sha256": manifest["model"]["source_sha256"], "license": manifest["license"]}
-    return {"source_sha256": artifact.sha256}
+        model["license"] = str(read_manifest(artifact.path)["license"])
+    return model
 
 
 def _identity(artifact: Artifact) -> dict[str, str]:
@@ -158,7 +158,7 @@ def _bundle(
         rows["rtf_ratio"] = judged(BY_ID["rtf_ratio"], found.value, delta, 1.0)
         ratio = {"median": found.value, "low": found.low, "high": found.high}
     path = Path(identity["path"])
-    size, base_size = _size(path), _size(baseline)
+    size, base_size = artifact_bytes(path), artifact_bytes(baseline)
     shrunk = float(size - base_size)
     exact = Interval(shrunk, shrunk, shrunk, 1)
     rows["bytes"] = judged(BY_ID["bytes"], float(size), exact, float(base_size))
@@ -195,10 +195,6 @@ def _speed(measured: dict[str, Measured], measurement: Measurement) -> dict[str,
             found.failures.append({"utterance": "all", "error": f"speed: {error}"})
         return {}
     return {run["bundle"]: run for run in runs}
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _components(path: Path) -> dict[str, Any]:

@@ -8,20 +8,31 @@ import torch
 
 from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from flowvox.eval.artifact import Codes, Floats, Spoken
+from flowvox.exporters.gguf.reader import GgufCheckpoint
+from flowvox.reference.model import load_model
 from flowvox.reference.speak import ReferenceTTS
 from flowvox.runtime.limits import second_frames
 
 
+def open_reference(path: Path) -> tuple[ReferenceTTS, str, str | None]:
+    """(the model of a checkpoint folder or GGUF file, its recipe, what it was made from)."""
+    if path.is_dir():
+        return ReferenceTTS.load(path), "reference", None
+    source = GgufCheckpoint(path)
+    return ReferenceTTS(source, load_model(source)), f"gguf {source.recipe}", source.made_from
+
+
 class ReferenceArtifact:
-    """A checkpoint and the float32 torch model."""
+    """A checkpoint, or the weights of a GGUF file, and the float32 torch model."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.recipe = path, "reference"
-        self._tts = ReferenceTTS.load(path)
+        self.path = path
+        self._tts, self.recipe, made_from = open_reference(path)
         self._flow = self._tts.model.flow
         checkpoint = self._tts.checkpoint
         self.config, self.voices = checkpoint.config, sorted(checkpoint.voices())
         self.sha256 = checkpoint.source_hash()
+        self.source_sha256 = made_from or self.sha256
         self.sampling = (DEFAULT_STEPS, DEFAULT_GUIDANCE)
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:

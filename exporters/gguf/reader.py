@@ -69,6 +69,11 @@ class GgufCheckpoint:
         """Name of the recipe that the file says it was made by."""
         return str(self._file.metadata.get("flowvox.recipe", "unknown"))
 
+    @property
+    def made_from(self) -> str | None:
+        """sha256 of the checkpoint that flowvox wrote the file from; None for other tools' files."""
+        return self._file.metadata.get("flowvox.source_sha256")
+
     def voices(self) -> dict[str, Shape]:
         """Voice name -> shape of its rows, sorted by name. Raises VoiceError for an odd name."""
         names = sorted(name for name in self._file.tensors if name.startswith(VOICE))
