@@ -71,7 +71,7 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return size * (2 if fmt == "float16" else 4)
     if fmt == "nf4":
         return size // 2 + 4 * -(-size // rule.block)
-    if fmt == "int8-dynamic" or component_of(name) in TABLES:
+    if fmt == "int8-dynamic" or (fmt == "int8" and component_of(name) in TABLES):
         return size + 4 * shape[0]
     blocks = shape[0] * -(-shape[1] // rule.block)
     return blocks * (rule.block * BITS[fmt] // 8 + 2)

@@ -62,8 +62,9 @@ def test_norms_and_heads_are_never_in_four_bits() -> None:
      ({"rules": [{"component": "flow", "format": "float16", "block": 32}]}, "block has no meaning"),
      ({"rules": [{"component": "flow", "format": "nf4", "block": 64, "method": "search"}]}, "method"),
      ({"rules": [{"component": ["flow"], "format": "int4"}]}, "patterns"),
-     ({"rules": [{"component": "*", "format": "int4"}]}, "token_embeddings the format int4"),
-     ({"rules": [{"component": "token_embeddings", "format": "int4"}]}, "table")],
+     ({"rules": [{"component": "*", "format": "nf4", "block": 64}]}, "token_embeddings the format nf4"),
+     ({"rules": [{"component": "token_embeddings", "format": "int8", "block": 32}]}, "no meaning"),
+     ({"rules": [{"component": "token_embeddings", "format": "int8-dynamic"}]}, "table")],
 )  # fmt: skip
 def test_mistakes_are_named(change: dict[str, object], says: str) -> None:
     with pytest.raises(RecipeError, match=says):

@@ -80,8 +80,8 @@ def export_bundle(
                 checks[name] = parts.make(name, make)
                 tally.finished(name)
             for name, tensor in TABLES.items():
-                fmt = recipe.rule(name, tensor).format
-                make = partial(write_table, source, tensor, folder, name, fmt)
+                rule = recipe.rule(name, tensor)
+                make = partial(write_table, source, tensor, folder, name, rule)
                 tables[name] = parts.make(name, make)
                 tally.finished(name)
         voices = write_voices(source, folder)

@@ -7,39 +7,51 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
-from flowvox.quantizers.blocks import quantize_rows
+from flowvox.quantizers.blocks import quantize_blocks, quantize_rows
 from flowvox.quantizers.weights import FloatWeights
+from flowvox.recipe import Rule
 from flowvox.source import ModelSource
 
 VALUES_AT_ONCE = 1 << 24
 
 
 def write_table(
-    source: ModelSource, tensor: str, folder: Path, name: str, fmt: str
+    source: ModelSource, tensor: str, folder: Path, name: str, rule: Rule
 ) -> dict[str, str]:
-    """Write [rows, dim] `tensor` as `<name>.npy`, in int8 with `<name>.scales.npy`; the manifest entry.
+    """Write [rows, dim] `tensor` as `<name>.npy`, with `<name>.scales.npy` where it is quantized.
 
-    fmt: "float32", "float16" or "int8". Raises RecipeError where a value does not fit.
+    Returns the manifest's entry; `flowvox.tables` reads the arrays. Raises RecipeError where a value
+    does not fit.
     """
     rows, dim = source.shapes[tensor]
     step = max(1, VALUES_AT_ONCE // dim)
-    entry = {"format": fmt, "file": f"{name}.npy"}
+    entry = {"format": rule.format, "file": f"{name}.npy"}
     scales = []
     with (folder / entry["file"]).open("wb") as file:
-        _header(file, (rows, dim), fmt)
         for start in range(0, rows, step):
             part = source.read_rows(tensor, start, min(start + step, rows))
-            if fmt == "int8":
-                levels, scale = quantize_rows(part)
+            stored, scale = _encoded(part, rule)
+            if start == 0:
+                _header(file, (rows, stored.shape[1]), stored.dtype)
+            file.write(stored.data)
+            if scale is not None:
                 scales.append(scale)
-                file.write(levels.data)
-            else:
-                file.write(FloatWeights.stored(part, half=fmt == "float16").values.data)
     if scales:
         entry["scales"] = f"{name}.scales.npy"
         np.save(folder / entry["scales"], np.concatenate(scales))
     return entry
+
+
+def _encoded(part: NDArray[np.float32], rule: Rule) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """What is stored of some rows: values, and scales where the format has them."""
+    if rule.format == "int8":
+        return quantize_rows(part)
+    if rule.format == "int4":
+        blocks = quantize_blocks(part, 4, rule.block, rule.method)
+        return blocks.packed.reshape(len(part), -1), blocks.scales
+    return FloatWeights.stored(part, half=rule.format == "float16").values, None
 
 
 def write_voices(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]:
@@ -53,6 +65,6 @@ def write_voices(source: ModelSource, folder: Path) -> dict[str, dict[str, Any]]
     return voices
 
 
-def _header(file: BinaryIO, shape: tuple[int, int], dtype: str) -> None:
-    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+def _header(file: BinaryIO, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(file, header)  # type: ignore[no-untyped-call]

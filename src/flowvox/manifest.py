@@ -24,7 +24,7 @@ class Each:
     shape: Any
 
 
-TABLE = {"format": re.compile("float32|float16|int8"), "file": str}
+TABLE = {"format": re.compile("float32|float16|int8|int4"), "file": str}
 # What every manifest has: a type (int: not negative), a pattern of strings, or the shape of an
 # object. Further keys may be there too.
 SHAPE: dict[str, Any] = {

@@ -46,7 +46,7 @@ COMPONENTS = (
     "code_embeddings",
 )
 TABLES = {"token_embeddings": TOKEN_EMBEDDINGS, "code_embeddings": CODE_EMBEDDINGS}
-TABLE_FORMATS = ("float32", "float16", "int8", *GGUF_FORMATS)
+TABLE_FORMATS = ("float32", "float16", "int8", "int4", *GGUF_FORMATS)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _rule(data: Any, where: str) -> Rule:
 
 def _options(component: str, fmt: str) -> list[str]:
     """The keys beside `format` that mean something for it."""
-    if component in TABLES:
+    if component in TABLES and fmt != "int4":
         return []
     return ["block"] * (fmt in BLOCKS) + ["method"] * (fmt in SEARCHABLE)
 

@@ -45,7 +45,8 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return 0
     if rule.format in PLAIN:
         return size * PLAIN[rule.format]
-    if rule.format == "int8-dynamic" or component_of(name) in TABLES:
+    table = component_of(name) in TABLES
+    if rule.format == "int8-dynamic" or (rule.format == "int8" and table):
         return size + 4 * shape[0]
     if rule.format == "nf4":
         return size // 2 + 4 * -(-size // rule.block)

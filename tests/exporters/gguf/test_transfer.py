@@ -56,7 +56,9 @@ def test_the_loss_of_all_others_is_measured(wide_micro: Path, convert: Convert) 
     found = report["converted"]["q4_k to int4"]
     assert found["matrices"] == 2 * 7 + 5
     assert found["relative_error"] == pytest.approx(error, rel=0.1)
-    assert report["converted"]["q8_0 to int8"]["relative_error"] < 0.01
+    assert 0.05 < report["converted"]["q8_0 to int4"]["relative_error"] < 0.12
+    eight = transfer(source, load_recipe("int8"), "onnx")["converted"]
+    assert eight["q8_0 to int8"]["relative_error"] < 0.01
 
 
 def test_from_file_to_file(wide_micro: Path, convert: Convert) -> None:
