@@ -42,7 +42,7 @@ CONDITION_DROPOUT = 0.1
 OWN_FROM, OWN_SHARE = 0.2, 0.5  # when the model begins to hear itself, and in how many batches
 OWN_AGAIN = 0.5  # share of these whose new history was itself predicted from own history
 MOST_OWN = 0.8  # largest share of own history in a batch
-SCRIPT_SHARE = 0.1  # of the batches: `script.py`
+SCRIPT_SHARE = 0.15  # of the batches: `script.py`
 ACOUSTIC_LEVELS = 21
 FLOW_SHARE = 0.35  # of the frames in a step: the head learns faster than the backbone
 PHONEMES = 180
@@ -213,7 +213,7 @@ def train(
     torch.manual_seed(11)
     data, model = Dataset.load(work), started(work, start)
     optimizers = Optimizers(model, lr, matrix_lr)
-    session = Session(work / "lm", model, optimizers, minutes, decay=0.998)
+    session = Session(work / "lm", model, optimizers, minutes, decay=0.997)
     sampler = Sampler(data, ModelConfig.load(work / "params.json"), frames, seed=session.number)
     general = sampler.training
     script = np.array([i for voice in range(2) for i in script_utterances(data, voice)])

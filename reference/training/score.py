@@ -32,6 +32,9 @@ from flowvox.reference.training.synth import FRAME, RATE
 from flowvox.tokenizer import Tokenizer
 
 Audio = NDArray[np.float32]
+MOST_TOKENS_PER_SECOND = (
+    8  # nobody speaks faster; Whisper repeats itself for ever over unclear speech
+)
 SHORTEST, LONGEST = 20, 100  # frames of the recordings whose sentences are used
 
 
@@ -57,6 +60,7 @@ class Listener:
             without_timestamps=True,
             condition_on_previous_text=False,
             temperature=0,
+            max_new_tokens=10 + MOST_TOKENS_PER_SECOND * len(wave) // 16000,
         )
         return " ".join(segment.text for segment in segments)
 
