@@ -61,15 +61,21 @@ def test_bad_options(
     assert list(folder.iterdir()) == []
 
 
+def started(code: str) -> subprocess.Popen[bytes]:
+    """A Python that hears Ctrl-C even if these tests run in the background, where it is ignored."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
 def test_interrupted_leaves_nothing(random_micro: Path, tmp_path: Path) -> None:
     code = (
         "import time, flowvox.exporters.onnx.bundle_export as e, flowvox.cli as c\n"
         "e.check_graph = lambda *a: (print('checking', flush=True), time.sleep(60))\n"
         f"c.main(['quantize', {str(random_micro)!r}, '-r', 'int4', '-o', {str(tmp_path / 'b')!r}])"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = started(code)
     assert process.stdout is not None
     assert process.stdout.readline() == b"checking\n"
     assert [p.name for p in tmp_path.iterdir()] == [f"b.{process.pid}.partial"]
@@ -95,9 +101,7 @@ def test_what_is_finished_serves_the_next_attempt(
         "e.check_graph = stop\n"
         f"c.main(['quantize', {str(random_micro)!r}, '-r', 'int4', '-o', {str(tmp_path / 'b')!r}])"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = started(code)
     assert process.stdout is not None
     assert process.stdout.readline() == b"checking\n"
     time.sleep(0.2)
