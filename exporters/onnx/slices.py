@@ -76,6 +76,7 @@ class SlicedGraph:
                 values.update(zip(made, results, strict=True))
                 for name in values.keys() - later:
                     del values[name]
+            del session  # before the next one is loaded
         return runs
 
     def _cut(self, budget: int) -> Iterator[Slice]:
