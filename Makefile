@@ -52,6 +52,10 @@ $(VENV)/.eval: $(VENV)/.export
 	$(INSTALL) --no-deps distillmos xls-r-sqa  # they declare torchaudio and transformers, and need neither
 	@touch $@
 
+$(VENV)/.compare: pyproject.toml $(VENV)/.export
+	$(INSTALL) -e '.[export,compare]'
+	@touch $@
+
 $(VENV)/.train: $(VENV)/.export
 	$(INSTALL) -e '.[train]'
 	@touch $@
@@ -86,10 +90,14 @@ gate: $(VENV)/.eval $(BASELINE) $(GATED) ## red if int8 or int4 of the small mod
 	  $(BIN)/flowvox gate reports/gate-$$suite/report.json --budget eval/budgets/$$suite.yaml || exit $$?; \
 	done
 
+# What other tools make of the same weights, to compare with.
+OTHERS = $(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4
+$(OTHERS): | $(VENV)/.compare
+
 # Two suites: unseen text for the models, and the sentences that the small model knows for the table.
-results: $(VENV)/.eval $(BUNDLES) ## measure everything again: docs/results/ and the README's table
+results: $(VENV)/.eval $(BUNDLES) $(OTHERS) ## measure everything again: docs/results/ and the README's table
 	for suite in tiny-script standard; do \
-	  $(BIN)/flowvox eval $(CHECKPOINT) $(BUNDLES) --baseline $(BASELINE) --suite $$suite \
+	  $(BIN)/flowvox eval $(CHECKPOINT) $(BUNDLES) $(OTHERS) --baseline $(BASELINE) --suite $$suite \
 	    -o reports/results-$$suite && \
 	  cp reports/results-$$suite/report.json docs/results/$$suite.json && \
 	  cp reports/results-$$suite/report.md docs/results/$$suite.md || exit $$?; \
