@@ -153,4 +153,4 @@ class BundleArtifact:
 
         if len(codes) == 0:
             return np.zeros(0, dtype=np.float32)
-        return CodecStream(self._tts.engine.codec_session, self.config).decode(codes)
+        return CodecStream(self._tts.engine.codec_session).decode(codes)

@@ -6,23 +6,23 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from flowvox.config import ModelConfig
 from flowvox.errors import BundleError
-from flowvox.graphs import decoder_state_specs
+from flowvox.runtime.binding import Memory
 
 WHOLE_CHUNK = 64  # frames per call when decoding everything at once; bounds the attention matrices
 
 
 class CodecStream:
-    """The decoder and its state for one utterance."""
+    """The decoder and its state for one utterance; the state stays on the device.
 
-    def __init__(self, session: ort.InferenceSession, config: ModelConfig) -> None:
-        self._session = session
-        self._names = ["samples", *(s.name for s in decoder_state_specs(config.codec, "next"))]
-        self._state = {
-            spec.name: np.zeros([int(axis) for axis in spec.shape], dtype=np.float32)
-            for spec in decoder_state_specs(config.codec, "state")
-        }
+    There are two sets of state values: a call reads one and writes the other.
+    """
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session, memory = session, Memory.of(session)
+        declared = [i for i in session.get_inputs() if i.name.startswith("state.")]
+        self._names = [value.name.removeprefix("state") for value in declared]
+        self._state, self._next = ([memory.zeros(value) for value in declared] for _ in range(2))
         self._position = 0
 
     def decode(self, codes: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -32,13 +32,16 @@ class CodecStream:
         """
         if len(codes) == 0:
             return np.zeros(0, dtype=np.float32)
-        feeds = {
-            "codes": codes[None].astype(np.int64),
-            "position": np.array([self._position], dtype=np.int64),
-            **self._state,
-        }
-        samples, *state = self._session.run(self._names, feeds)
-        self._state = dict(zip(self._state, state, strict=True))
+        binding = self._session.io_binding()
+        binding.bind_cpu_input("codes", codes[None].astype(np.int64))
+        binding.bind_cpu_input("position", np.array([self._position], dtype=np.int64))
+        binding.bind_output("samples")
+        for name, before, after in zip(self._names, self._state, self._next, strict=True):
+            binding.bind_ortvalue_input(f"state{name}", before)
+            binding.bind_ortvalue_output(f"next{name}", after)
+        self._session.run_with_iobinding(binding)
+        samples: NDArray[np.float32] = binding.get_outputs()[0].numpy()
+        self._state, self._next = self._next, self._state
         self._position += len(codes)
         if not np.isfinite(samples).all():
             raise BundleError(
@@ -47,10 +50,8 @@ class CodecStream:
         return samples[0]
 
 
-def decode_whole(
-    session: ort.InferenceSession, config: ModelConfig, codes: NDArray[np.int32]
-) -> NDArray[np.float32]:
+def decode_whole(session: ort.InferenceSession, codes: NDArray[np.int32]) -> NDArray[np.float32]:
     """All frames of an utterance -> samples."""
-    stream = CodecStream(session, config)
+    stream = CodecStream(session)
     parts = [stream.decode(codes[i : i + WHOLE_CHUNK]) for i in range(0, len(codes), WHOLE_CHUNK)]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)

@@ -15,6 +15,8 @@ from flowvox.config import END_VALUE, SPECIAL_CODES
 from flowvox.graphs import BACKBONE, CODEC_DECODER, FLOW, graph_specs
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.runtime.backbone import BackboneRunner
+from flowvox.runtime.binding import Rows
+from flowvox.runtime.flow_head import FlowRunner
 from flowvox.runtime.providers import Device
 from flowvox.runtime.sampling import acoustic_values, semantic_value
 from flowvox.runtime.sessions import open_session
@@ -62,9 +64,8 @@ class Engine:
         self, hidden: NDArray[np.float32], noise: NDArray[np.float32], schedule: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """hidden [B, dim], noise [B, 36] -> semantic logits [B, rows], latents [B, 36]."""
-        feeds = {"hidden": hidden, "noise": noise, "schedule": schedule}
-        logits, latents = self._sessions[FLOW].run(["semantic_logits", "latents"], feeds)
-        return logits, latents
+        flow = FlowRunner(self._sessions[FLOW])
+        return flow(Rows.of(flow.memory.put(np.ascontiguousarray(hidden))), noise, schedule)
 
     def frames(
         self,
@@ -82,10 +83,11 @@ class Engine:
         started = clock()
         positions = len(prompt) + len(noise)
         backbone = BackboneRunner(self._sessions[BACKBONE], self.config, positions)
-        hidden = backbone(prompt)[-1:]
+        flow = FlowRunner(self._sessions[FLOW])
+        hidden = backbone(prompt).last()
         for row in noise:
             run.times.backbone += (middle := clock()) - started
-            logits, latents = self.flow(hidden, row[None], schedule)
+            logits, latents = flow(hidden, row[None], schedule)
             run.times.flow += clock() - middle
             value = semantic_value(logits[0], self.config.semantic_rows)
             if value == END_VALUE:
@@ -117,4 +119,4 @@ class Engine:
         values = codes.astype(np.int64) + SPECIAL_CODES
         sequence = np.concatenate([prompt, self.embed_frame(values)])
         backbone = BackboneRunner(self._sessions[BACKBONE], self.config, len(sequence))
-        return backbone(sequence)[len(prompt) - 1 :]
+        return backbone(sequence).numpy()[len(prompt) - 1 :]

@@ -160,7 +160,7 @@ class TTS:
             run = Run()
             job.runs.append(run)
             prompt = self.engine.embed_prompt(piece.ids, job.rows)
-            codec = CodecStream(self.engine.codec_session, self.config)
+            codec = CodecStream(self.engine.codec_session)
             waiting: list[NDArray[np.int32]] = []
             for frame in self.engine.frames(prompt, noise, job.schedule, run):
                 waiting.append(frame)

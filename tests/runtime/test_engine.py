@@ -95,7 +95,7 @@ def test_values_that_overflow_are_an_error_not_noise(
 
     def speak() -> None:
         list(engine.frames(prompt, noise, flow_schedule("euler", 2, 1.2), Run()))
-        CodecStream(engine.codec_session, engine.config).decode(codes)
+        CodecStream(engine.codec_session).decode(codes)
 
     with pytest.raises(BundleError, match=f"{says}.*not finite"):
         speak()
