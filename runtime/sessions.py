@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import onnxruntime as ort
 
 from flowvox.bundle import Bundle
 from flowvox.errors import BundleError
 from flowvox.graphs import Axis, GraphSpec, TensorSpec
-from flowvox.runtime.providers import Device, check_started, choose_providers
+from flowvox.runtime.prepacked import LOG, find_prepacked
+from flowvox.runtime.providers import CPU, Device, Provider, check_started, choose_providers
 
 ORT_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "int64": "tensor(int64)"}
 Signature = list[tuple[str, str, list[Axis]]]
@@ -20,9 +22,23 @@ def open_session(
 ) -> ort.InferenceSession:
     """The session of one graph. Raises BundleError if the file is not the graph it should be.
 
-    onnxruntime itself refuses weights outside the folder of the graph (1.32: absolute paths, "..",
-    and links).
+    On the CPU the pre-packed form of the graph is opened where there is one. onnxruntime itself
+    refuses weights outside the folder of the graph (1.32: absolute paths, "..", and links).
     """
+    providers = choose_providers(device)
+    if providers == [CPU] and (prepacked := find_prepacked(bundle, spec.name)):
+        try:
+            return load_graph(prepacked, spec, session_options(threads), providers)
+        except BundleError as error:
+            LOG.warning("%s; the bundle's own graph is used", error)
+    file = bundle.file(f"{spec.name}.onnx")
+    session = load_graph(file, spec, session_options(threads), providers)
+    check_started(device, session)
+    return session
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """The options of every session of the runtime."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -30,14 +46,18 @@ def open_session(
     # Idle threads sleep: a frame alternates between three sessions, and spinning in the two that
     # wait would take the cores from the one that works.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    file = bundle.file(f"{spec.name}.onnx")
-    providers = choose_providers(device)
+    return options
+
+
+def load_graph(
+    file: Path, spec: GraphSpec, options: ort.SessionOptions, providers: Sequence[Provider]
+) -> ort.InferenceSession:
+    """The session of the graph in `file`. Raises BundleError if it is not the one of `spec`."""
     try:
-        session = ort.InferenceSession(str(file), options, providers=providers)
+        session = ort.InferenceSession(str(file), options, providers=list(providers))
     except Exception as error:  # noqa: BLE001 - onnxruntime raises bare C++ exceptions
         first = str(error).strip().splitlines()[0]
         raise BundleError(f"{file}: onnxruntime cannot load it ({first})") from None
-    check_started(device, session)
     for found, declared in (
         (session.get_inputs(), spec.inputs),
         (session.get_outputs(), spec.outputs),

@@ -19,7 +19,8 @@ from flowvox.runtime.codec import CodecStream
 from flowvox.runtime.engine import Engine, Run
 from flowvox.runtime.limits import check_options, check_threads
 from flowvox.runtime.plan import Budget, Piece, chunk_sizes, plan
-from flowvox.runtime.providers import Device
+from flowvox.runtime.prepack import try_prepack
+from flowvox.runtime.providers import CPU, Device, choose_providers
 from flowvox.runtime.speech import Speech, StageTimes
 from flowvox.schedule import Solver, flow_schedule
 
@@ -73,14 +74,20 @@ class TTS:
         device: Device = "auto",
         threads: int | None = None,
         verify: bool = True,
+        prepack: bool = False,
     ) -> TTS:
         """Open a bundle; without a path, the small one that the package carries.
 
         device: "auto" (CUDA where it is, else the CPU), "cpu", "cuda" or "tensorrt"; threads: one per
-        physical core by default; verify: check the sha256 of every file. Raises BundleError.
+        physical core by default; verify: check the sha256 of every file; prepack: on the CPU, lay the
+        weights out for this processor in the user's cache folder, where that is not done yet (twice
+        the bundle's size; a warning where it fails). Raises BundleError.
         """
         folder = embedded_bundle() if path is None else Path(path)
-        return cls(Bundle.open(folder, verify=verify), device, threads)
+        bundle = Bundle.open(folder, verify=verify)
+        if prepack and choose_providers(device) == [CPU]:
+            try_prepack(bundle)
+        return cls(bundle, device, threads)
 
     from_pretrained = load
 

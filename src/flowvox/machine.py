@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -79,6 +80,14 @@ def cpu_features() -> list[str]:
     """The instruction sets that matter for integer matrix products, where Linux lists them."""
     words = set((_read("/proc/cpuinfo") or "").split())
     return [name for name in CPU_FEATURES if name in words]
+
+
+def cpu_identity() -> str:
+    """The processor's name and a digest of everything it can do, as far as the system tells."""
+    lines = (_read("/proc/cpuinfo") or "").splitlines()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    words = " ".join(sorted(flags.partition(":")[2].split()))
+    return f"{cpu_name()} {hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
 
 def _container_share() -> int:

@@ -21,6 +21,7 @@ from flowvox.cli.evaluate import evaluate
 from flowvox.cli.gate import gate
 from flowvox.cli.info import info
 from flowvox.cli.plan import plan
+from flowvox.cli.prepack import prepack
 from flowvox.cli.quantize import quantize
 from flowvox.cli.random_checkpoint import random_checkpoint
 from flowvox.cli.say import say
@@ -58,7 +59,9 @@ def _root(
 
 
 app.command("eval")(evaluate)
-for verb in (say, quantize, voices, gate, bench, plan, random_checkpoint, verify, info, doctor):
+for verb in (
+    say, quantize, voices, gate, bench, plan, prepack, random_checkpoint, verify, info, doctor
+):  # fmt: skip
     app.command()(verb)
 
 
