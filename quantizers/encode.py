@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from flowvox.errors import MissingPackageError
 from flowvox.quantizers.blocks import quantize_blocks
 from flowvox.quantizers.bnb import quantize_nf4
+from flowvox.quantizers.channels import quantize_channels
 from flowvox.quantizers.weights import DynamicWeights, FloatWeights, MatrixWeights
 from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
 from flowvox.tensors import Shape, component_of
@@ -47,6 +48,8 @@ def encode_matrix(weights: NDArray[np.float32], rule: Rule) -> MatrixWeights:
     """weights: float32 [out, in], rows are output channels."""
     if rule.format in BITS:
         return quantize_blocks(weights, BITS[rule.format], rule.block, rule.method)
+    if rule.format == "w8a8":
+        return quantize_channels(weights, rule.method)
     if rule.format == "nf4":
         return quantize_nf4(weights, rule.block)
     if rule.format == "int8-dynamic":
@@ -71,7 +74,7 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return size * (2 if fmt == "float16" else 4)
     if fmt == "nf4":
         return size // 2 + 4 * -(-size // rule.block)
-    if fmt == "int8-dynamic" or (fmt == "int8" and component_of(name) in TABLES):
+    if fmt in {"w8a8", "int8-dynamic"} or (fmt == "int8" and component_of(name) in TABLES):
         return size + 4 * shape[0]
     blocks = shape[0] * -(-shape[1] // rule.block)
     return blocks * (rule.block * BITS[fmt] // 8 + 2)

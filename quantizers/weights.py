@@ -63,6 +63,22 @@ class BlockWeights:
 
 
 @dataclass(frozen=True)
+class ChannelWeights:
+    """A matrix [channels, inputs] in 8 bits, for products with 8-bit activations.
+
+    levels: uint8 [channels, inputs], offset by 128; scales: float32 [channels].
+    """
+
+    levels: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+
+    def dequantized(self) -> NDArray[np.float32]:
+        """float32 [channels, inputs]."""
+        values: NDArray[np.float32] = (self.levels.astype(np.float32) - 128) * self.scales[:, None]
+        return values
+
+
+@dataclass(frozen=True)
 class Nf4Weights:
     """bitsandbytes' NF4 blocks over the flattened matrix [rows, columns].
 
@@ -83,4 +99,4 @@ class DynamicWeights:
     values: NDArray[np.float32]
 
 
-MatrixWeights = FloatWeights | BlockWeights | Nf4Weights | DynamicWeights
+MatrixWeights = FloatWeights | BlockWeights | ChannelWeights | Nf4Weights | DynamicWeights

@@ -61,6 +61,8 @@ def test_norms_and_heads_are_never_in_four_bits() -> None:
      ({"rules": [{"component": "*", "format": "nf4"}]}, "block is 32.*64, 128, 256"),
      ({"rules": [{"component": "flow", "format": "float16", "block": 32}]}, "block has no meaning"),
      ({"rules": [{"component": "flow", "format": "nf4", "block": 64, "method": "search"}]}, "method"),
+     ({"rules": [{"component": "flow", "format": "w8a8", "block": 32}]}, "block has no meaning"),
+     ({"rules": [{"component": "*", "format": "w8a8"}]}, "token_embeddings the format w8a8"),
      ({"rules": [{"component": ["flow"], "format": "int4"}]}, "patterns"),
      ({"rules": [{"component": "*", "format": "nf4", "block": 64}]}, "token_embeddings the format nf4"),
      ({"rules": [{"component": "token_embeddings", "format": "int8", "block": 32}]}, "no meaning"),

@@ -19,10 +19,17 @@ from onnx import TensorProto, helper
 from flowvox import __version__
 from flowvox.exporters.onnx.placement import ComponentWeights
 from flowvox.graphs import GraphSpec, TensorSpec
-from flowvox.quantizers.weights import BlockWeights, DynamicWeights, FloatWeights, Nf4Weights
+from flowvox.quantizers.weights import (
+    BlockWeights,
+    ChannelWeights,
+    DynamicWeights,
+    FloatWeights,
+    Nf4Weights,
+)
 
 OPSET, MICROSOFT, IR_VERSION = 21, "com.microsoft", 10
 ALIGNMENT = 64  # bytes; keeps mapped weights aligned for vector loads
+TINY = 1e-30
 INLINE_BYTES = 1024  # smaller constants stay in the .onnx file
 ACCURACY_LEVEL = 4  # int8 activations; the only level that is fast for 8-bit blocks (facts: x100)
 DTYPES = {
@@ -46,6 +53,7 @@ class GraphBuilder:
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._count = 0
         self._data: BinaryIO | None = None
+        self._bytes: dict[str, tuple[str, str]] = {}  # values quantized to 8 bits
         self.dynamic: list[str] = []  # MatMul nodes that `quantize_dynamic` is to make integer
 
     def __enter__(self) -> GraphBuilder:
@@ -153,6 +161,8 @@ class GraphBuilder:
         weights = self.weights.matrix(name)
         if isinstance(weights, FloatWeights):
             return self.op("MatMul", x, self._place_float(name, weights.transposed()))
+        if isinstance(weights, ChannelWeights):
+            return self._channels(x, name, weights)
         if isinstance(weights, Nf4Weights):
             return self._nf4(x, name, weights)
         if isinstance(weights, DynamicWeights):
@@ -162,6 +172,11 @@ class GraphBuilder:
             self.dynamic.append(product)  # a node is called as its first output
             return product
         return self._blocks(x, name, weights)
+
+    def composed(self, x: str, outer: Sequence[str], scale: str, inner: str) -> str:
+        """x through `inner`, a norm's `scale` and all `outer` matrices, as one product."""
+        weights = self.weights.composed(outer, scale, inner)
+        return self.op("MatMul", x, self._place_float(f"{inner}.composed", weights.transposed()))
 
     def _blocks(self, x: str, name: str, weights: BlockWeights) -> str:
         packed = self.store(f"{name}.q{weights.bits}", weights.packed)
@@ -178,6 +193,39 @@ class GraphBuilder:
             block_size=weights.block,
             accuracy_level=ACCURACY_LEVEL,
         )
+
+    def _channels(self, x: str, name: str, weights: ChannelWeights) -> str:
+        levels = self.store(f"{name}.w8", weights.levels.T)
+        scales = self.store(f"{name}.scales", weights.scales)
+        quantized, largest = self._rows_in_bytes(x)
+        step, middle = self._byte_grid()
+        product = self.op(
+            "MatMulIntegerToFloat",
+            quantized,
+            levels,
+            step,
+            scales,
+            middle,
+            middle,
+            domain=MICROSOFT,
+        )
+        return self.op("Mul", product, largest)
+
+    def _rows_in_bytes(self, x: str) -> tuple[str, str]:
+        """(levels, largest): x ~ (levels - 128) / 127 * largest, with one `largest` per row.
+
+        Matrices with the same input share them. A row of zeros stays one: TINY is no activation.
+        """
+        if x not in self._bytes:
+            largest = self.op("ReduceMax", self.op("Abs", x), self.constant([-1]), keepdims=1)
+            largest = self.op("Max", largest, self.constant(TINY))
+            levels = self.op("QuantizeLinear", self.op("Div", x, largest), *self._byte_grid())
+            self._bytes[x] = levels, largest
+        return self._bytes[x]
+
+    def _byte_grid(self) -> tuple[str, str]:
+        """Step and zero point of levels that cover [-1, 1]."""
+        return self.constant(1 / 127), self.constant(np.array(128, dtype=np.uint8))
 
     def _nf4(self, x: str, name: str, weights: Nf4Weights) -> str:
         packed = self.store(f"{name}.nf4", weights.packed)

@@ -11,28 +11,36 @@ from flowvox.graphs import SCHEDULE_COLUMNS, TensorSpec
 from flowvox.tensors import FLOW
 
 LONGEST_PERIOD = 10000.0
+PROJECTIONS = ("wq", "wk", "wv")
 
 
 def build_flow(g: GraphBuilder, config: ModelConfig) -> None:
     """Add every node of `flowvox.graphs.flow_graph`.
 
-    Work that does not change between evaluations stands before the loop: the projection of `hidden`,
-    all time tokens. The null condition's token is exactly zero, and the last layer computes queries
-    and feed-forward for position 0 only, because nothing else is read.
+    What an evaluation starts from is a row per token: the token, and its query, key and value in the
+    first layer, [dim + q_dim + 2 kv_dim]. Without positions and mask these depend on the token alone,
+    so the rows of all times and of both conditions stand before the loop, and the null condition's
+    row is exactly zero. An evaluation computes one new row, of x, for both guidance branches.
     """
-    n, dim = config.codec.acoustic_dim, config.flow.dim
+    n, flow = config.codec.acoustic_dim, config.flow
     g.rename(g.linear("hidden", f"{FLOW}semantic_codebook_output.weight"), "semantic_logits")
     condition = g.linear("hidden", f"{FLOW}llm_projection.weight")
-    null = g.op("Mul", condition, g.constant(0.0))
-    conditions = g.op("Concat", condition, null, axis=0)
+    times = g.linear(_time_embeddings(g, flow.dim), f"{FLOW}time_projection.weight")
+    tokens = g.op("Concat", times, condition, axis=0)
+    count = g.op("Gather", g.op("Shape", "schedule"), g.constant([0]))
+    counts = g.op("Concat", count, _batch(g), axis=0)
+    time_rows, condition_rows = g.ops(
+        "Split", _token_rows(g, config, tokens), counts, outputs=2, axis=0
+    )
+    null_rows = g.op("Mul", condition_rows, g.constant(0.0))
+    conditions = g.op("Concat", condition_rows, null_rows, axis=0)
     conditions = g.op("Unsqueeze", conditions, g.constant([1]))
-    time_tokens = g.linear(_time_embeddings(g, dim), f"{FLOW}time_projection.weight")
 
     body = g.body()
     column = dict(zip(SCHEDULE_COLUMNS, _row(body), strict=True))
     advance = body.op("Mul", column["advance"], "previous")
     z = body.op("Add", "x", advance)
-    velocity = _guided_velocity(body, config, z, column["guidance"], conditions, time_tokens)
+    velocity = _guided_velocity(body, config, z, column["guidance"], conditions, time_rows)
     step = body.op("Mul", column["weight"], velocity)
     correction = body.op("Mul", column["previous_weight"], "previous")
     moved = body.op("Add", "x", body.op("Add", step, correction))
@@ -55,11 +63,16 @@ def build_flow(g: GraphBuilder, config: ModelConfig) -> None:
             TensorSpec("velocity_out", "float32", state),
         ],
     )
-    count = g.op("Gather", g.op("Shape", "schedule"), g.constant(0))
     rest = g.op("Mul", "noise", g.constant(0.0))
     always = g.constant(np.array(True))
-    latents, _ = g.ops("Loop", count, always, "noise", rest, outputs=2, body=loop)
+    trips = g.op("Squeeze", count, g.constant([0]))
+    latents, _ = g.ops("Loop", trips, always, "noise", rest, outputs=2, body=loop)
     g.rename(latents, "latents")
+
+
+def _batch(g: GraphBuilder) -> str:
+    """The number of frames, [1]."""
+    return g.op("Gather", g.op("Shape", "noise"), g.constant([0]))
 
 
 def _time_embeddings(g: GraphBuilder, dim: int) -> str:
@@ -78,46 +91,91 @@ def _row(body: GraphBuilder) -> list[str]:
     return body.ops("Split", row, outputs=width, axis=0, num_outputs=width)
 
 
+def _token_rows(g: GraphBuilder, config: ModelConfig, tokens: str) -> str:
+    """tokens [T, dim] -> their rows: token, query, key and value in the first layer."""
+    layer = f"{FLOW}layers.0."
+    normed = rms_norm(g, tokens, f"{layer}attention_norm.weight", config.flow.norm_eps)
+    projected = (g.linear(normed, f"{layer}attention.{kind}.weight") for kind in PROJECTIONS)
+    return g.op("Concat", tokens, *projected, axis=-1)
+
+
+def _x_rows(g: GraphBuilder, config: ModelConfig, z: str) -> str:
+    """z [B, n] -> the rows of its tokens.
+
+    Token and projections are linear in z but for the norm's root mean square: their matrices are
+    multiplied with that of the input at export, which leaves n columns of what were dim.
+    """
+    layer = f"{FLOW}layers.0."
+    names = [f"{layer}attention.{kind}.weight" for kind in PROJECTIONS]
+    token = g.linear(z, f"{FLOW}input_projection.weight")
+    projected = g.composed(
+        z, names, f"{layer}attention_norm.weight", f"{FLOW}input_projection.weight"
+    )
+    power = g.op("ReduceMean", g.op("Mul", token, token), g.constant([-1]), keepdims=1)
+    size = g.op("Sqrt", g.op("Add", power, g.constant(config.flow.norm_eps)))
+    return g.op("Concat", token, g.op("Div", projected, size), axis=-1)
+
+
 def _guided_velocity(
-    g: GraphBuilder, config: ModelConfig, z: str, guidance: str, conditions: str, time_tokens: str
+    g: GraphBuilder, config: ModelConfig, z: str, guidance: str, conditions: str, time_rows: str
 ) -> str:
-    """guidance * v(hidden) + (1 - guidance) * v(0), both branches in one batch of 2B rows."""
+    """guidance * v(hidden) + (1 - guidance) * v(0), both branches in one batch of 2B rows.
+
+    Where guidance is 1 the null branch has no weight, and the batch is the B rows of the other.
+    """
     c = config.flow
-    x_token = g.op("Unsqueeze", g.linear(z, f"{FLOW}input_projection.weight"), g.constant([1]))
-    x_tokens = g.op("Concat", x_token, x_token, axis=0)
-    time_token = g.op("Gather", time_tokens, "evaluation", axis=0)
-    time = g.op("Expand", time_token, g.op("Shape", x_tokens))
-    tokens = g.op("Concat", x_tokens, time, conditions, axis=1)
-    normed = rms_norm(g, tokens, f"{FLOW}layers.0.attention_norm.weight", c.norm_eps)
+    batch = _batch(g)
+    alone = g.op("Equal", guidance, g.constant([1.0]))
+    nulls = g.op("Where", alone, g.constant([0]), batch)
+    x_rows = g.op("Unsqueeze", _x_rows(g, config, z), g.constant([1]))
+    x_rows = g.op("Concat", x_rows, x_rows, axis=0)
+    time_row = g.op("Gather", time_rows, "evaluation", axis=0)
+    times = g.op("Expand", time_row, g.op("Shape", x_rows))
+    rows = g.op("Concat", x_rows, times, conditions, axis=1)
+    rows = g.op("Slice", rows, g.constant([0]), g.op("Add", batch, nulls), g.constant([0]))
+    widths = g.constant([c.dim, c.q_dim, c.kv_dim, c.kv_dim])
+    tokens, *projected = g.ops("Split", rows, widths, outputs=4, axis=-1)
     for i in range(c.n_layers):
         layer = f"{FLOW}layers.{i}."
         last = i + 1 == c.n_layers
-        queries = normed
-        if last:
-            queries, tokens = _first_token(g, normed), _first_token(g, tokens)
-        context = _attention(g, config, queries, normed, f"{layer}attention.")
+        q, k, v = projected
+        if last:  # nothing else is read
+            q, tokens = _first_token(g, q) if i == 0 else q, _first_token(g, tokens)
+        context = _attention(g, config, q, k, v)
         branch = g.linear(context, f"{layer}attention.wo.weight")
         normed, tokens = add_and_norm(g, tokens, branch, f"{layer}ffn_norm.weight", c.norm_eps)
         branch = swiglu(g, normed, f"{layer}feed_forward.")
         name = f"{FLOW}norm.weight" if last else f"{FLOW}layers.{i + 1}.attention_norm.weight"
         normed, tokens = add_and_norm(g, tokens, branch, name, c.norm_eps)
+        if not last:
+            projected = _project(g, config, i + 1, normed)
     output = g.linear(normed, f"{FLOW}acoustic_codebook_output.weight")
     both = g.op("Squeeze", output, g.constant([1]))
-    conditional, null = g.ops("Split", both, outputs=2, axis=0, num_outputs=2)
+    conditional = g.op("Slice", both, g.constant([0]), batch, g.constant([0]))
+    null = g.op("Slice", both, nulls, g.op("Add", batch, nulls), g.constant([0]))
     weighted = g.op("Mul", guidance, conditional)
     return g.op("Add", weighted, g.op("Mul", g.op("Sub", g.constant([1.0]), guidance), null))
+
+
+def _project(g: GraphBuilder, config: ModelConfig, layer: int, normed: str) -> list[str]:
+    """Query, key and value of a layer; in the last one the query of the first token only."""
+    last = layer + 1 == config.flow.n_layers
+    queries = _first_token(g, normed) if last else normed
+    inputs = (queries, normed, normed)
+    return [
+        g.linear(x, f"{FLOW}layers.{layer}.attention.{kind}.weight")
+        for kind, x in zip(PROJECTIONS, inputs, strict=True)
+    ]
 
 
 def _first_token(g: GraphBuilder, x: str) -> str:
     return g.op("Slice", x, g.constant([0]), g.constant([1]), g.constant([1]))
 
 
-def _attention(g: GraphBuilder, config: ModelConfig, queries: str, x: str, prefix: str) -> str:
-    """Bidirectional attention of `queries` over the three tokens `x`; no positions, no mask."""
+def _attention(g: GraphBuilder, config: ModelConfig, q: str, k: str, v: str) -> str:
+    """Bidirectional attention of the queries over the three tokens; no positions, no mask."""
     c = config.flow
-    q = g.linear(queries, f"{prefix}wq.weight")
-    k = _repeat_heads(g, g.linear(x, f"{prefix}wk.weight"), config)
-    v = _repeat_heads(g, g.linear(x, f"{prefix}wv.weight"), config)
+    k, v = _repeat_heads(g, k, config), _repeat_heads(g, v, config)
     scale = c.head_dim**-0.5
     return g.op("MultiHeadAttention", q, k, v, domain=MICROSOFT, num_heads=c.n_heads, scale=scale)
 

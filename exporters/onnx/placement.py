@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,16 @@ class ComponentWeights:
         direction = self._read(prefix + WEIGHT_NORM_DIRECTION)
         rule = self._recipe.rule(self._component, prefix + WEIGHT_NORM_DIRECTION)
         return FloatWeights.stored(fold_weight_norm(gain, direction), half=rule.format == "float16")
+
+    def composed(self, outer: Sequence[str], scale: str, inner: str) -> FloatWeights:
+        """The rows of all `outer` matrices times diag(`scale`) times `inner`, rounded once.
+
+        Stays float whatever the rules say: in half where `inner` is.
+        """
+        scaled = self._read(scale).astype(np.float64)[:, None] * self._read(inner)
+        rows = [(self._read(name) @ scaled).astype(np.float32) for name in outer]
+        half = self._recipe.rule(self._component, inner).format == "float16"
+        return FloatWeights.stored(np.concatenate(rows), half=half)
 
     def raw(self, name: str) -> FloatWeights:
         """A tensor that enters a computed constant, as float32."""

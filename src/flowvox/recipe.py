@@ -24,7 +24,7 @@ from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS
 
 VERSION = 1
 PLAIN_FORMATS = ("float32", "float16", "omit")
-BUNDLE_FORMATS = ("int8", "int4", "nf4", "int8-dynamic")  # only ONNX bundles have them
+BUNDLE_FORMATS = ("int8", "int4", "w8a8", "nf4", "int8-dynamic")  # only ONNX bundles have them
 GGUF_FORMATS = (  # only GGUF files have them
     "bfloat16", "q8_0", "q6_k", "q5_k", "q4_k", "q5_1", "q5_0", "q4_1", "q4_0",
 )  # fmt: skip
@@ -36,7 +36,7 @@ BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
     "int4": (16, 32, 64, 128, 256),
     "nf4": (64, 128, 256),
 }
-SEARCHABLE = ("int8", "int4")
+SEARCHABLE = ("int8", "int4", "w8a8")
 COMPONENTS = (
     "backbone",
     "flow",
@@ -54,7 +54,7 @@ class Rule:
     """How the matching tensors are stored.
 
     format: see FORMATS; block: weights that share a scale (int8, int4, nf4); method: how scales are
-    found (int8, int4), "round" (to nearest, from the largest weight) or "search" (least squared
+    found (int8, int4, w8a8), "round" (to nearest, from the largest weight) or "search" (least squared
     error). Tables in int8 have one scale per row. See docs/recipes.md.
     """
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from tests.conftest import export, micro_params
 
 from flowvox.bundle import Bundle
 from flowvox.config import ModelConfig
 from flowvox.graphs import graph_specs
+from flowvox.reference.random_checkpoint import write_random_checkpoint
 from flowvox.reference.speak import ReferenceTTS
 from flowvox.runtime.backbone import BackboneRunner
 from flowvox.runtime.codec import CodecStream, decode_whole
@@ -87,6 +89,38 @@ def test_prefill_in_pieces_equals_one_pass(engine: Engine) -> None:
     stepwise = BackboneRunner(session, engine.config, 12)
     parts = [stepwise(x[:7]).numpy(), *(stepwise(x[i : i + 1]).numpy() for i in range(7, 12))]
     np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("guidance", [[1.0] * 4, [1.2, 1.0, 1.0, 2.0]])
+def test_guidance_of_one_leaves_the_null_branch_out(
+    engine: Engine, reference: ReferenceTTS, guidance: list[float]
+) -> None:
+    import torch
+
+    rng, config = np.random.default_rng(4), engine.config
+    hidden = rng.normal(size=(3, config.backbone.dim)).astype(np.float32)
+    x = rng.normal(size=(3, config.codec.acoustic_dim)).astype(np.float32)
+    schedule = flow_schedule("euler", 4, 1.0)
+    schedule[:, 1] = guidance
+    _, latents = engine.flow(hidden, x, schedule)
+    expected = torch.from_numpy(x)
+    for time, weight, *_, step, _ in schedule.tolist():
+        velocity = reference.model.flow.guided_velocity(
+            expected, time, torch.from_numpy(hidden), weight
+        )
+        expected = expected + step * velocity
+    np.testing.assert_allclose(latents, expected.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_flow_head_of_few_layers(tmp_path: Path, layers: int) -> None:
+    """The first layer starts from prepared rows, the last reads one token: here they meet."""
+    params = micro_params()
+    params["multimodal"]["audio_model_args"]["acoustic_transformer_args"]["n_layers"] = layers
+    write_random_checkpoint(params, tmp_path / "checkpoint", seed=2)
+    bundle = export(tmp_path / "checkpoint", "fp32", tmp_path / "bundle")
+    errors = Bundle.open(bundle).manifest["checks"]["flow"]["relative_error"]
+    assert max(errors.values()) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,22 @@ def test_a_quantized_flow_head_on_cuda_comes_with_its_version(config: ModelConfi
     assert "expands int8 weights for the flow head's 6 rows" in notes
 
 
+@pytest.mark.parametrize(
+    ("name", "best"), [("epyc-zen3-2-cores", "int4-cpu"), ("rtx-4060-8gb", "int4-gpu")]
+)
+def test_each_class_of_devices_has_its_recipe(config: ModelConfig, name: str, best: str) -> None:
+    shipped, device = [load_recipe(name) for name in shipped_recipes()], load_device(name)
+    plan = make_plan(config, offered(shipped, device.kind), device, 1.0)
+    shown = plan.choice or plan.offline
+    assert shown is not None
+    assert shown.recipe == best
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_every_recipe_for_use_is_offered_somewhere(config: ModelConfig, kind: str) -> None:
     shipped = [load_recipe(name) for name in shipped_recipes()]
     names = {r.name for r in offered(shipped, kind)}
-    assert names >= {"int4", "int8", "fp16"}
+    assert names >= {"int4", "int8", "fp16"} | {"int4-cpu" if kind == "cpu" else "int4-gpu"}
     assert not names & set(NOT_OFFERED)
     device = load_device("raspberry-pi-5" if kind == "cpu" else "rtx-3060-12gb")
     plan = make_plan(config, offered(shipped, kind), device, 1.0)

@@ -82,9 +82,10 @@ def test_the_backbone_of_a_raspberry_pi_is_too_slow_by_traffic_alone() -> None:
     ],
 )
 def test_floors_from_traffic(device: str, floor: float) -> None:
-    """4-bit backbone and 8-bit flow head, 4.33 GB a frame; heads, codec and cache come on top."""
+    """4-bit backbone and 8-bit flow head, 4.33 GB a frame. Heads, codec and cache come on top; that the
+    first layer reads its query, key and value once a frame takes off 3 %."""
     speed = predict(load_device(device), shape_config("4b"), recipe("int4", "int8"), 7)
-    assert floor < speed.floor_rtf < 1.15 * floor
+    assert 0.97 * floor < speed.floor_rtf < 1.15 * floor
 
 
 def test_the_measured_layers_of_the_flow_head() -> None:

@@ -8,19 +8,21 @@ import pytest
 from flowvox.errors import MissingPackageError, RecipeError
 from flowvox.quantizers import encode
 from flowvox.quantizers.encode import check_recipe, encode_matrix, stored_bytes, stored_format
-from flowvox.quantizers.weights import BlockWeights, FloatWeights
+from flowvox.quantizers.weights import BlockWeights, ChannelWeights, FloatWeights
 from flowvox.recipe import Recipe, Rule, load_recipe
 
 SHAPES = {"layers.0.attention.wq.weight": (24, 72), "norm.weight": (72,)}
 
 
-@pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4"])
+@pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4", "w8a8"])
 @pytest.mark.parametrize("shape", [(24, 72), (5, 32), (1, 1)])
 def test_planned_bytes_are_stored_bytes(fmt: str, shape: tuple[int, int]) -> None:
     weights, rule = np.ones(shape, dtype=np.float32), Rule("backbone", fmt)
     encoded = encode_matrix(weights, rule)
     if isinstance(encoded, BlockWeights):
         size = encoded.packed.nbytes + encoded.scales.nbytes
+    elif isinstance(encoded, ChannelWeights):
+        size = encoded.levels.nbytes + encoded.scales.nbytes
     else:
         assert isinstance(encoded, FloatWeights)
         size = encoded.values.nbytes

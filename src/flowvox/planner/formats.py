@@ -15,10 +15,11 @@ from flowvox.tensors import Shape, component_of
 
 # The formats that onnxruntime has a kernel for.
 KERNELS = {
-    "cpu": ("float32", "float16", "int8", "int4", "int8-dynamic", "nf4"),
+    "cpu": ("float32", "float16", "int8", "int4", "w8a8", "int8-dynamic", "nf4"),
     "cuda": ("float32", "float16", "int8", "int4", "nf4"),
 }
 PLAIN = {"float32": 4, "float16": 2}
+CHANNELS = {"w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
 # bits of a level, bytes of a block's scale
 BLOCKED = {"int8": (8, 2), "int4": (4, 2), "nf4": (4, 4)}
 # MatMulNBits keeps its blocks a second time, in the kernel's own layout with wide scales and sums:
@@ -46,7 +47,7 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
     if rule.format in PLAIN:
         return size * PLAIN[rule.format]
     table = component_of(name) in TABLES
-    if rule.format == "int8-dynamic" or (rule.format == "int8" and table):
+    if rule.format in CHANNELS or (rule.format == "int8" and table):
         return size + 4 * shape[0]
     if rule.format == "nf4":
         return size // 2 + 4 * -(-size // rule.block)
@@ -60,7 +61,7 @@ def per_weight(rule: Rule) -> float:
     if rule.format in BLOCKED:
         bits, scale = BLOCKED[rule.format]
         return bits / 8 + scale / rule.block
-    if rule.format == "int8-dynamic":
+    if rule.format in CHANNELS:
         return 1.0
     raise FlowvoxError(f"the planner has no figures for the format {rule.format}")
 

@@ -2,7 +2,8 @@
 
 Rows of the flow head: three tokens in two guidance branches, 6, but 2 in the last layer, of which
 only position 0 is read (exporters/onnx/flow.py). What does not change between evaluations is
-multiplied once a frame. The codec runs once per chunk of frames.
+multiplied once a frame: in the first layer query, key and value of all times and of the condition.
+The codec runs once per chunk of frames.
 """
 
 from __future__ import annotations
@@ -96,7 +97,10 @@ def _flow_rows(name: str, config: ModelConfig, steps: int) -> tuple[float, float
             "acoustic_codebook_output.weight": (GUIDED, steps),
             "time_projection.weight": (steps, 1),
         }.get(inner, (1, 1))
-    last = int(layer.group(1)) == config.flow.n_layers - 1
+    index = int(layer.group(1))
+    if index == 0 and inner.endswith(("wq.weight", "wk.weight", "wv.weight")):
+        return steps + 1, 1
+    last = index == config.flow.n_layers - 1
     only_first = last and not inner.endswith(("wk.weight", "wv.weight"))
     return GUIDED * (1 if only_first else TOKENS), steps
 

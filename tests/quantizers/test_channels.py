@@ -1,0 +1,64 @@
+"""8 bits per weight with a scale per output channel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from flowvox.quantizers import channels
+from flowvox.quantizers.channels import (
+    quantize_channels,
+    round_scales,
+    search_scales,
+    squared_error,
+)
+
+MATRICES = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 6), st.integers(1, 40)),
+    elements=st.floats(-50, 50, width=32),
+)
+
+
+def test_a_channel_by_hand() -> None:
+    """Scale 0.5: levels 127, -127, 3 and 0 around the middle of a byte."""
+    weights = np.array([[63.5, -63.5, 1.6, 0.2], [0, 0, 0, 0]], dtype=np.float32)
+    encoded = quantize_channels(weights, "round")
+    assert encoded.scales.tolist() == [0.5, 0]
+    assert encoded.levels.tolist() == [[255, 1, 131, 128], [128] * 4]
+    assert encoded.dequantized().tolist() == [[63.5, -63.5, 1.5, 0.0], [0, 0, 0, 0]]
+
+
+@given(MATRICES)
+@settings(max_examples=60)
+def test_search_is_never_worse_than_rounding(weights: np.ndarray) -> None:
+    searched = squared_error(weights, search_scales(weights))
+    assert (searched <= squared_error(weights, round_scales(weights))).all()
+
+
+@given(MATRICES)
+@settings(max_examples=60)
+def test_rounding_moves_a_weight_by_half_a_level_at_most(weights: np.ndarray) -> None:
+    back = quantize_channels(weights, "round").dequantized()
+    step = np.abs(weights).max(axis=1, keepdims=True) / 127
+    assert (np.abs(back - weights) <= 0.501 * step + 1e-28).all()
+
+
+def test_search_clips_where_a_channel_is_wide() -> None:
+    """9216 inputs, the down projection of the 4B model: clipping the largest weights pays."""
+    weights = np.random.default_rng(0).normal(size=(16, 9216)).astype(np.float32)
+    errors = [squared_error(weights, f(weights)).sum() for f in (search_scales, round_scales)]
+    assert errors[0] < 0.96 * errors[1]
+
+
+@pytest.mark.parametrize("method", ["round", "search"])
+def test_pieces_are_what_the_whole_is(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = np.random.default_rng(1).normal(size=(11, 7)).astype(np.float32)
+    whole = quantize_channels(weights, method)
+    monkeypatch.setattr(channels, "WEIGHTS_AT_ONCE", 20)
+    pieces = quantize_channels(weights, method)
+    np.testing.assert_array_equal(pieces.levels, whole.levels)
+    np.testing.assert_array_equal(pieces.scales, whole.scales)
