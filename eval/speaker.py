@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.eval.packages import missing, require
+from flowvox.eval.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +92,7 @@ class Resemblyzer:
         starts = range(0, len(frames) - PARTIAL + 1, STEP)
         parts = torch.from_numpy(np.stack([frames[s : s + PARTIAL] for s in starts]))
         lstm, linear = self._layers
-        with torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             _, (state, _) = lstm(parts)
             vectors = torch.relu(linear(state[-1]))
             mean = torch.nn.functional.normalize(vectors, dim=1).mean(dim=0)

@@ -35,19 +35,22 @@ def model(request: pytest.FixtureRequest) -> NaturalnessModel:
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize("seconds", [3, 9])
+@pytest.mark.parametrize(("seconds", "differs"), [(3, 1e-4), (8.5, 1e-4), (14, 0.2)])
 def test_distillmos_scores_as_its_package_does(
-    distillmos: DistillMOS, speech: Samples, seconds: int
+    distillmos: DistillMOS, speech: Samples, seconds: float, differs: float
 ) -> None:
+    """To rounding up to two windows; the package cuts more of them from longer speech."""
     import torch
 
-    samples = np.resize(speech, seconds * RATE)
+    threads = torch.get_num_threads()
+    samples = np.resize(speech, round(seconds * RATE))
     ours = distillmos.score(samples, RATE)["distillmos"]
     from distillmos import ConvTransformerSQAModel  # importable after the first score
 
     with torch.inference_mode():
         theirs = ConvTransformerSQAModel().eval()(torch.from_numpy(samples)[None])
-    assert ours == pytest.approx(theirs.item(), abs=1e-4)
+    assert torch.get_num_threads() == threads  # scoring takes one and gives the others back
+    assert ours == pytest.approx(theirs.item(), abs=differs)
 
 
 def test_the_torchaudio_stub_leaves_no_trace(distillmos: DistillMOS, speech: Samples) -> None:
@@ -56,13 +59,14 @@ def test_the_torchaudio_stub_leaves_no_trace(distillmos: DistillMOS, speech: Sam
     assert torchaudio is None or torchaudio.__spec__ is not None  # absent, or the real one
 
 
-@pytest.mark.parametrize("seconds", [9.5, 11.7])
+@pytest.mark.parametrize("seconds", [9.01, 11.7, 16])
 def test_dnsmos_scores_as_its_package_does(dnsmos: DNSMOS, speech: Samples, seconds: float) -> None:
+    """Nearly: the package cuts more windows, and none that reaches the end of the speech."""
     package = pytest.importorskip("speechmos.dnsmos")
     samples = np.resize(speech, round(seconds * RATE))
     theirs = package.run(samples, RATE)
     for ours, name in (("dnsmos_sig", "sig"), ("dnsmos_bak", "bak"), ("dnsmos_ovrl", "ovrl")):
-        assert dnsmos.score(samples, RATE)[ours] == pytest.approx(theirs[f"{name}_mos"], abs=1e-4)
+        assert dnsmos.score(samples, RATE)[ours] == pytest.approx(theirs[f"{name}_mos"], abs=0.2)
 
 
 def test_noise_is_heard_in_the_background(dnsmos: DNSMOS, speech: Samples, noise: Samples) -> None:
