@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.errors import MissingPackageError
-from flowvox.quantizers.blocks import quantize_blocks
 from flowvox.quantizers.bnb import quantize_nf4
 from flowvox.quantizers.channels import quantize_channels
+from flowvox.quantizers.matrix import quantize_blocks
+from flowvox.quantizers.statistics import InputStatistics
 from flowvox.quantizers.weights import DynamicWeights, FloatWeights, MatrixWeights
 from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
 from flowvox.tensors import Shape, component_of
@@ -44,10 +45,19 @@ def _installed(package: str) -> bool:
         return False
 
 
-def encode_matrix(weights: NDArray[np.float32], rule: Rule) -> MatrixWeights:
-    """weights: float32 [out, in], rows are output channels."""
+def encode_matrix(
+    weights: NDArray[np.float32], rule: Rule, statistics: InputStatistics | None = None
+) -> MatrixWeights:
+    """weights: float32 [out, in], rows are output channels; statistics: for calibrated rules."""
     if rule.format in BITS:
-        return quantize_blocks(weights, BITS[rule.format], rule.block, rule.method)
+        return quantize_blocks(
+            weights,
+            BITS[rule.format],
+            rule.block,
+            rule.method,
+            symmetric=rule.symmetric,
+            statistics=statistics,
+        )
     if rule.format == "w8a8":
         return quantize_channels(weights, rule.method)
     if rule.format == "nf4":
@@ -76,5 +86,6 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return size // 2 + 4 * -(-size // rule.block)
     if fmt in {"w8a8", "int8-dynamic"} or (fmt == "int8" and component_of(name) in TABLES):
         return size + 4 * shape[0]
-    blocks = shape[0] * -(-shape[1] // rule.block)
-    return blocks * (rule.block * BITS[fmt] // 8 + 2)
+    count = -(-shape[1] // rule.block)
+    zeros = 0 if rule.symmetric else -(-count * BITS[fmt] // 8)
+    return shape[0] * (count * (rule.block * BITS[fmt] // 8 + 2) + zeros)

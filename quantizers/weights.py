@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +40,12 @@ class FloatWeights:
 
 @dataclass(frozen=True)
 class BlockWeights:
-    """MatMulNBits blocks of a matrix [rows, columns], symmetric.
+    """MatMulNBits blocks of a matrix [rows, columns]: scale (level - zero).
 
-    packed: uint8 [rows, blocks, block * bits / 8], values offset by 2^(bits-1), low nibble first;
-    scales: [rows, blocks], float16, or float32 where they were taken over from a format with finer
-    scales. The last block of a row is padded with zeros.
+    packed: uint8 [rows, blocks, block * bits / 8], levels, low nibble first; scales: [rows, blocks],
+    float16, or float32 where they were taken over from a format with finer scales; zeros: uint8
+    [rows, blocks], None for 2^(bits-1) everywhere (symmetric). The last block of a row is padded with
+    zeros.
     """
 
     bits: int
@@ -51,13 +53,23 @@ class BlockWeights:
     columns: int
     packed: NDArray[np.uint8]
     scales: NDArray[np.float16] | NDArray[np.float32]
+    zeros: NDArray[np.uint8] | None = None
+
+    def packed_zeros(self) -> NDArray[np.uint8]:
+        """Zero points as they are stored: uint8 [rows, blocks * bits / 8, rounded up]."""
+        assert self.zeros is not None
+        if self.bits == 8:
+            return self.zeros
+        even = np.pad(self.zeros, ((0, 0), (0, self.zeros.shape[1] % 2)))
+        return (even[:, 0::2] | (even[:, 1::2] << 4)).astype(np.uint8)
 
     def dequantized(self) -> NDArray[np.float32]:
         """float32 [rows, columns]."""
         values = self.packed
         if self.bits == 4:
             values = np.stack([values & 15, values >> 4], axis=-1).reshape(*values.shape[:2], -1)
-        centred = values.astype(np.float32) - (1 << (self.bits - 1))
+        zeros: Any = 1 << (self.bits - 1) if self.zeros is None else self.zeros[..., None]
+        centred = values.astype(np.float32) - zeros
         wide = centred * self.scales.astype(np.float32)[..., None]
         return wide.reshape(len(values), -1)[:, : self.columns]
 

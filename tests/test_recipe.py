@@ -31,6 +31,17 @@ def test_the_first_matching_rule_wins() -> None:
     assert recipe.rule("backbone", "layers.0.feed_forward.w1.weight").format == "float16"
 
 
+def test_zero_points_are_off_unless_asked_for() -> None:
+    rules = [
+        {"component": "flow", "format": "int4", "symmetric": False},
+        {"component": "backbone", "format": "int4"},
+        *GOOD["rules"],
+    ]
+    recipe = Recipe.from_dict({**GOOD, "rules": rules}, "here")
+    assert [rule.symmetric for rule in recipe.rules] == [False, True, True]
+    assert Recipe.from_dict(recipe.to_dict(), "again") == recipe
+
+
 def test_a_tensor_without_a_rule_is_an_error() -> None:
     recipe = Recipe.from_dict({**GOOD, "rules": [{"component": "flow", "format": "int4"}]}, "here")
     with pytest.raises(RecipeError, match="no rule for norm"):
@@ -59,6 +70,9 @@ def test_norms_and_heads_are_never_in_four_bits() -> None:
      ({"rules": [{"component": "*", "format": "int4", "bits": 4}]}, "unknown key 'bits'"),
      ({"rules": [{"component": "*", "format": "int4", "block": 32.0}]}, "block"),
      ({"rules": [{"component": "*", "format": "nf4"}]}, "block is 32.*64, 128, 256"),
+     ({"rules": [{"component": "flow", "format": "int4", "symmetric": 0}]}, "symmetric.*True, False"),
+     ({"rules": [{"component": "flow", "format": "float16", "symmetric": False}]}, "no meaning"),
+     ({"rules": [{"component": "*", "format": "int4", "symmetric": False}]}, "table is looked up"),
      ({"rules": [{"component": "flow", "format": "float16", "block": 32}]}, "block has no meaning"),
      ({"rules": [{"component": "flow", "format": "nf4", "block": 64, "method": "search"}]}, "method"),
      ({"rules": [{"component": "flow", "format": "w8a8", "block": 32}]}, "block has no meaning"),

@@ -12,11 +12,11 @@ import numpy as np
 
 from flowvox.exporters.gguf.names import entries
 from flowvox.exporters.gguf.plan import stored_format as file_format
-from flowvox.quantizers.blocks import quantize_rows as quantize_table
 from flowvox.quantizers.encode import encode_matrix
 from flowvox.quantizers.ggml.formats import Floats
 from flowvox.quantizers.ggml.repack import repacks
 from flowvox.quantizers.ggml.rows import dequantize_rows, quantize_rows
+from flowvox.quantizers.matrix import quantize_rows as quantize_table
 from flowvox.quantizers.weights import BlockWeights, FloatWeights
 from flowvox.recipe import TABLES, Recipe, Rule
 from flowvox.source import ModelSource

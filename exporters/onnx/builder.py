@@ -181,11 +181,15 @@ class GraphBuilder:
     def _blocks(self, x: str, name: str, weights: BlockWeights) -> str:
         packed = self.store(f"{name}.q{weights.bits}", weights.packed)
         scales = self._place_float(f"{name}.scales", FloatWeights(weights.scales))
+        zeros = []
+        if weights.zeros is not None:
+            zeros = [self.store(f"{name}.zeros", weights.packed_zeros())]
         return self.op(
             "MatMulNBits",
             x,
             packed,
             scales,
+            *zeros,
             domain=MICROSOFT,
             K=weights.columns,
             N=len(weights.packed),

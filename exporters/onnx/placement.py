@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from flowvox.quantizers.encode import encode_matrix
 from flowvox.quantizers.ggml.repack import repack, repacks
+from flowvox.quantizers.statistics import InputStatistics
 from flowvox.quantizers.weights import FloatWeights, MatrixWeights
 from flowvox.recipe import Recipe
 from flowvox.source import ModelSource
@@ -17,6 +18,8 @@ from flowvox.tensors import (
     WEIGHT_NORM_GAIN,
     fold_weight_norm,
 )
+
+Statistics = Callable[[str], InputStatistics]
 
 
 class ComponentWeights:
@@ -28,9 +31,10 @@ class ComponentWeights:
         recipe: Recipe,
         component: str,
         on_read: Callable[[str], None] = lambda name: None,
+        statistics: Statistics | None = None,
     ) -> None:
         self._source, self._recipe, self._component = source, recipe, component
-        self._on_read = on_read
+        self._on_read, self._statistics = on_read, statistics
 
     def matrix(self, name: str) -> MatrixWeights:
         """A linear weight [out, in] in its recipe's format, as it is where it has that already."""
@@ -39,7 +43,10 @@ class ComponentWeights:
         if form and repacks(form, rule):
             self._on_read(name)
             return repack(form, self._source.packed(name))
-        return encode_matrix(self._read(name), rule)
+        statistics = None
+        if rule.calibrated and self._statistics is not None:
+            statistics = self._statistics(name)
+        return encode_matrix(self._read(name), rule, statistics)
 
     def floats(self, name: str) -> FloatWeights:
         """A vector (norm, scale): never quantized, float32 or float16."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from flowvox.quantizers.blocks import quantize_blocks, quantize_rows
+from flowvox.quantizers.matrix import quantize_blocks, quantize_rows
 from flowvox.quantizers.weights import FloatWeights
 from flowvox.recipe import Rule
 from flowvox.source import ModelSource

@@ -30,13 +30,18 @@ GGUF_FORMATS = (  # only GGUF files have them
 )  # fmt: skip
 FORMATS = (*PLAIN_FORMATS[:2], *BUNDLE_FORMATS, *GGUF_FORMATS, "omit")
 OMITTABLE = "codec_encoder"  # the one component that speaking does not need
-METHODS = ("round", "search")
+METHODS = {  # how scales and levels are found
+    "int8": ("round", "search", "hqq"),
+    "int4": ("round", "search", "hqq"),
+    "w8a8": ("round", "search"),
+}
+CALIBRATED = ("imatrix", "gptq")  # methods that want to know what the model's activations are
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
     "int4": (16, 32, 64, 128, 256),
     "nf4": (64, 128, 256),
 }
-SEARCHABLE = ("int8", "int4", "w8a8")
+AFFINE = ("int8", "int4")  # their blocks may have zero points
 COMPONENTS = (
     "backbone",
     "flow",
@@ -53,9 +58,9 @@ TABLE_FORMATS = ("float32", "float16", "int8", "int4", *GGUF_FORMATS)
 class Rule:
     """How the matching tensors are stored.
 
-    format: see FORMATS; block: weights that share a scale (int8, int4, nf4); method: how scales are
-    found (int8, int4, w8a8), "round" (to nearest, from the largest weight) or "search" (least squared
-    error). Tables in int8 have one scale per row. See docs/recipes.md.
+    format: see FORMATS; block: weights that share a scale (int8, int4, nf4); method: how scales and
+    levels are found (int8, int4, w8a8); symmetric: whether the zero point is the middle of the range
+    or each block's own (int8, int4). Tables in int8 have one scale per row. See docs/recipes.md.
     """
 
     component: str
@@ -63,6 +68,7 @@ class Rule:
     tensor: str = "*"
     block: int = 32
     method: str = "search"
+    symmetric: bool = True
 
     def matches(self, component: str, tensor: str) -> bool:
         return fnmatchcase(component, self.component) and fnmatchcase(tensor, self.tensor)
@@ -73,7 +79,15 @@ class Rule:
         if self.tensor != "*":
             row["tensor"] = self.tensor
         row["format"] = self.format
-        return row | {key: getattr(self, key) for key in _options(self.component, self.format)}
+        options = {key: getattr(self, key) for key in _options(self.component, self.format)}
+        if self.symmetric:
+            options.pop("symmetric", None)
+        return row | options
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the matrices under this rule want statistics of their inputs."""
+        return self.method in CALIBRATED and "method" in _options(self.component, self.format)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,11 @@ class Recipe:
     def omits(self, component: str) -> bool:
         """Whether a component is left out of the bundle."""
         return any(rule.format == "omit" and rule.component == component for rule in self.rules)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether any rule wants statistics of activations."""
+        return any(rule.calibrated for rule in self.rules)
 
     def check_formats(self, allowed: tuple[str, ...], artifact: str, other: str) -> None:
         """Raise RecipeError for a rule with a format that only the other kind of artifact has."""
@@ -136,11 +155,18 @@ class Recipe:
     def _check_tables(self, where: str) -> None:
         """A glob may give a table a format that only matrices of a graph have."""
         for table, tensor in TABLES.items():
-            found = next((r.format for r in self.rules if r.matches(table, tensor)), "float32")
-            if found not in TABLE_FORMATS:
+            found = next((r for r in self.rules if r.matches(table, tensor)), None)
+            if found is None:
+                continue
+            if found.format not in TABLE_FORMATS:
                 raise RecipeError(
-                    f"{where}: gives {table} the format {found}, a table's is one of "
+                    f"{where}: gives {table} the format {found.format}, a table's is one of "
                     f"{', '.join(TABLE_FORMATS)}; put a rule for {table} first"
+                )
+            if found.format == "int4" and (found.calibrated or not found.symmetric):
+                raise RecipeError(
+                    f"{where}: a table is looked up, so its blocks are symmetric and its method is "
+                    f"round, search or hqq; put a rule for {table} first"
                 )
 
 
@@ -182,12 +208,14 @@ def _rule(data: Any, where: str) -> Rule:
         raise RecipeError(f"{where}: component and tensor should be patterns")
     _allowed("format", rule.format, FORMATS, where)
     options = _options(rule.component, rule.format)
-    for key in ("block", "method"):
+    for key in ("block", "method", "symmetric"):
         if key in data and key not in options:
             raise RecipeError(f"{where}: {key} has no meaning for {rule.format} here; remove it")
     if "block" in options:
         _allowed("block", rule.block, BLOCKS[rule.format], where)
-    _allowed("method", rule.method, METHODS, where)
+    if "method" in options:
+        _allowed("method", rule.method, METHODS[rule.format], where)
+    _allowed("symmetric", rule.symmetric, (True, False), where)
     if not any(fnmatchcase(component, rule.component) for component in COMPONENTS):
         names = ", ".join(COMPONENTS)
         raise RecipeError(f"{where}: no component matches {rule.component!r}; there are {names}")
@@ -200,7 +228,8 @@ def _options(component: str, fmt: str) -> list[str]:
     """The keys beside `format` that mean something for it."""
     if component in TABLES and fmt != "int4":
         return []
-    return ["block"] * (fmt in BLOCKS) + ["method"] * (fmt in SEARCHABLE)
+    affine = fmt in AFFINE and component not in TABLES
+    return ["block"] * (fmt in BLOCKS) + ["method"] * (fmt in METHODS) + ["symmetric"] * affine
 
 
 def _allowed(key: str, value: Any, allowed: tuple[Any, ...], where: str) -> None:

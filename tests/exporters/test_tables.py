@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from flowvox.errors import BundleError, RecipeError
 from flowvox.exporters.onnx import tables as written
 from flowvox.exporters.onnx.tables import write_table
-from flowvox.quantizers.blocks import quantize_blocks, quantize_rows
 from flowvox.quantizers.encode import stored_bytes
+from flowvox.quantizers.matrix import quantize_blocks, quantize_rows
 from flowvox.recipe import Rule
 from flowvox.tables import Table
 from flowvox.tensors import TOKEN_EMBEDDINGS

@@ -16,11 +16,13 @@ SHAPES = {"layers.0.attention.wq.weight": (24, 72), "norm.weight": (72,)}
 
 @pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4", "w8a8"])
 @pytest.mark.parametrize("shape", [(24, 72), (5, 32), (1, 1)])
-def test_planned_bytes_are_stored_bytes(fmt: str, shape: tuple[int, int]) -> None:
-    weights, rule = np.ones(shape, dtype=np.float32), Rule("backbone", fmt)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_planned_bytes_are_stored_bytes(fmt: str, shape: tuple[int, int], symmetric: bool) -> None:
+    weights, rule = np.ones(shape, dtype=np.float32), Rule("backbone", fmt, symmetric=symmetric)
     encoded = encode_matrix(weights, rule)
     if isinstance(encoded, BlockWeights):
         size = encoded.packed.nbytes + encoded.scales.nbytes
+        size += 0 if symmetric else encoded.packed_zeros().nbytes
     elif isinstance(encoded, ChannelWeights):
         size = encoded.levels.nbytes + encoded.scales.nbytes
     else:

@@ -51,7 +51,10 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return size + 4 * shape[0]
     if rule.format == "nf4":
         return size // 2 + 4 * -(-size // rule.block)
-    return round(per_weight(rule) * rule.block) * shape[0] * -(-shape[1] // rule.block)
+    bits, scale = BLOCKED[rule.format]
+    blocks = -(-shape[1] // rule.block)
+    zeros = 0 if rule.symmetric else -(-blocks * bits // 8)
+    return shape[0] * (blocks * (rule.block * bits // 8 + scale) + zeros)
 
 
 def per_weight(rule: Rule) -> float:
@@ -60,7 +63,8 @@ def per_weight(rule: Rule) -> float:
         return float(PLAIN[rule.format])
     if rule.format in BLOCKED:
         bits, scale = BLOCKED[rule.format]
-        return bits / 8 + scale / rule.block
+        zero = 0 if rule.symmetric else bits / 8
+        return bits / 8 + (scale + zero) / rule.block
     if rule.format in CHANNELS:
         return 1.0
     raise FlowvoxError(f"the planner has no figures for the format {rule.format}")

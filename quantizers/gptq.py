@@ -1,0 +1,66 @@
+"""GPTQ: each column is rounded after it has taken over the errors of the columns before it.
+
+Frantar et al. 2023 (arXiv:2210.17323), columns in their own order. Written as LDLQ (Chee et al. 2023,
+arXiv:2307.13304, theorem 6: the same roundings): with the Hessian H = (I + N) D (I + N)^T, N strictly
+upper triangular, column k is rounded from w_k + sum over i < k of (w_i - q_i) N_ik. That takes one
+Cholesky factor and no inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flowvox.quantizers.blocks import Floats, Grid
+
+DAMPING = 0.01  # of the mean of the diagonal, added to it
+Find = Callable[[Floats, slice], Grid]
+
+
+def feedback(hessian: Floats) -> Floats:
+    """N [columns, columns] of the damped Hessian, float32.
+
+    Columns whose inputs were always 0 get and give no feedback.
+    """
+    wide: NDArray[np.float64] = hessian.astype(np.float64)
+    places = np.arange(len(wide))
+    wide[places, places] += DAMPING * max(float(np.diagonal(wide).mean()), 1e-30)
+    upper = np.linalg.cholesky(wide[::-1, ::-1])[::-1, ::-1]
+    unit = upper / np.diagonal(upper)
+    return np.triu(unit, 1).astype(np.float32)
+
+
+def gptq(weights: Floats, feedback: Floats, block: int, find: Find) -> tuple[Grid, Floats]:
+    """weights [rows, columns] -> (grid, levels [rows * count, block]) as `blocks.cut` orders blocks.
+
+    find: the grid of some blocks [rows, block] that lie in these columns; it is asked block by block,
+    for weights that have taken over the errors so far.
+    """
+    rows, columns = weights.shape
+    count = -(-columns // block)
+    errors = np.zeros((columns, rows), dtype=np.float32)
+    levels = np.zeros((count, block, rows), dtype=np.float32)
+    scales, zeros, bits = [], [], 0
+    for number in range(count):
+        here = slice(number * block, min((number + 1) * block, columns))
+        part = weights.T[here] + feedback[: here.start, here].T @ errors[: here.start]
+        padded = np.zeros((block, rows), dtype=np.float32)
+        padded[: len(part)] = part
+        grid = find(np.ascontiguousarray(padded.T), here)
+        scale = grid.scales.astype(np.float32)
+        inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+        inner = feedback[here, here]
+        top, bits = (1 << grid.bits) - 1, grid.bits
+        own = errors[here]
+        for k in range(len(part)):
+            target = part[k] + inner[:k, k] @ own[:k]
+            level = np.clip(np.rint(target * inverse + grid.zeros), 0, top)
+            levels[number, k] = level
+            own[k] = weights[:, here.start + k] - (level - grid.zeros) * scale
+        levels[number, len(part) :] = grid.zeros
+        scales.append(grid.scales)
+        zeros.append(grid.zeros)
+    whole = Grid(bits, np.stack(scales, 1).reshape(-1), np.stack(zeros, 1).reshape(-1))
+    return whole, levels.transpose(2, 0, 1).reshape(-1, block)
