@@ -116,7 +116,7 @@ def run_bench(
         for worker in workers:
             worker.stop()
     runs = [_summary(worker, workers[0]) for worker in workers]
-    return {"runs": runs, "machine": _machine(threads)}
+    return {"runs": runs, "machine": machine(threads)}
 
 
 def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
@@ -148,7 +148,8 @@ def _summary(worker: Worker, baseline: Worker) -> dict[str, Any]:
     }
 
 
-def _machine(threads: int) -> dict[str, Any]:
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures were measured on."""
     import onnxruntime as ort
 
     return {

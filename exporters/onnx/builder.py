@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from flowvox import __version__
-from flowvox.exporters.onnx.placement import ComponentWeights
+from flowvox.exporters.onnx.placement import GraphWeights
 from flowvox.graphs import GraphSpec, TensorSpec
 from flowvox.quantizers.weights import (
     BlockWeights,
@@ -47,12 +47,13 @@ Array = NDArray[Any]
 class GraphBuilder:
     """Collects the nodes of one graph; `save` writes `<name>.onnx` beside its data file."""
 
-    def __init__(self, spec: GraphSpec, folder: Path, weights: ComponentWeights) -> None:
+    def __init__(self, spec: GraphSpec, folder: Path, weights: GraphWeights) -> None:
         self.spec, self.folder, self.weights = spec, folder, weights
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._count = 0
         self._data: BinaryIO | None = None
+        self._widened: set[str] = set()  # weights stored in half whose Cast is in sight
         self._bytes: dict[str, tuple[str, str]] = {}  # values quantized to 8 bits
         self.dynamic: list[str] = []  # MatMul nodes that `quantize_dynamic` is to make integer
 
@@ -137,7 +138,7 @@ class GraphBuilder:
         """A checkpoint vector or convolution as float32, stored as the recipe says."""
         if name in self._initializers:
             return name
-        if f"{name}.half" in self._initializers:
+        if name in self._widened:
             return f"{name}.wide"
         return self._place_float(name, self.weights.floats(name))
 
@@ -148,6 +149,9 @@ class GraphBuilder:
     def _place_float(self, name: str, weights: FloatWeights) -> str:
         if weights.values.dtype == np.float32:
             return self.store(name, weights.values)
+        if name in self._widened:
+            return f"{name}.wide"
+        self._widened.add(name)
         half = self.store(f"{name}.half", weights.values)
         # onnxruntime folds the Cast when it loads: half is a storage format here.
         node = helper.make_node(
@@ -251,6 +255,7 @@ class GraphBuilder:
         inner = GraphBuilder(self.spec, self.folder, self.weights)
         inner._initializers, inner._data = self._initializers, self._data
         inner.dynamic = self.dynamic
+        inner._widened = set(self._widened)
         inner._count = 1_000_000
         return inner
 

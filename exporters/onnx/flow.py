@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from flowvox.config import ModelConfig
@@ -25,10 +27,10 @@ def build_flow(g: GraphBuilder, config: ModelConfig) -> None:
     n, flow = config.codec.acoustic_dim, config.flow
     g.rename(g.linear("hidden", f"{FLOW}semantic_codebook_output.weight"), "semantic_logits")
     condition = g.linear("hidden", f"{FLOW}llm_projection.weight")
-    times = g.linear(_time_embeddings(g, flow.dim), f"{FLOW}time_projection.weight")
+    times = g.linear(time_embeddings(g, flow.dim), f"{FLOW}time_projection.weight")
     tokens = g.op("Concat", times, condition, axis=0)
     count = g.op("Gather", g.op("Shape", "schedule"), g.constant([0]))
-    counts = g.op("Concat", count, _batch(g), axis=0)
+    counts = g.op("Concat", count, batch_size(g), axis=0)
     time_rows, condition_rows = g.ops(
         "Split", _token_rows(g, config, tokens), counts, outputs=2, axis=0
     )
@@ -36,11 +38,25 @@ def build_flow(g: GraphBuilder, config: ModelConfig) -> None:
     conditions = g.op("Concat", condition_rows, null_rows, axis=0)
     conditions = g.op("Unsqueeze", conditions, g.constant([1]))
 
+    def velocity(body: GraphBuilder, z: str, column: Mapping[str, str]) -> str:
+        return _guided_velocity(body, config, z, column["guidance"], conditions, time_rows)
+
+    integrate(g, n, velocity)
+
+
+def integrate(
+    g: GraphBuilder, n: int, velocity_at: Callable[[GraphBuilder, str, Mapping[str, str]], str]
+) -> None:
+    """The loop over the rows of `schedule`, from `noise` [B, n] to `latents`.
+
+    velocity_at: adds to the body what computes v at z [B, n]; it is given the row's columns, each [1],
+    and may use "evaluation", the row's number.
+    """
     body = g.body()
     column = dict(zip(SCHEDULE_COLUMNS, _row(body), strict=True))
     advance = body.op("Mul", column["advance"], "previous")
     z = body.op("Add", "x", advance)
-    velocity = _guided_velocity(body, config, z, column["guidance"], conditions, time_rows)
+    velocity = velocity_at(body, z, column)
     step = body.op("Mul", column["weight"], velocity)
     correction = body.op("Mul", column["previous_weight"], "previous")
     moved = body.op("Add", "x", body.op("Add", step, correction))
@@ -63,19 +79,19 @@ def build_flow(g: GraphBuilder, config: ModelConfig) -> None:
             TensorSpec("velocity_out", "float32", state),
         ],
     )
+    trips = g.op("Gather", g.op("Shape", "schedule"), g.constant(0))
     rest = g.op("Mul", "noise", g.constant(0.0))
     always = g.constant(np.array(True))
-    trips = g.op("Squeeze", count, g.constant([0]))
     latents, _ = g.ops("Loop", trips, always, "noise", rest, outputs=2, body=loop)
     g.rename(latents, "latents")
 
 
-def _batch(g: GraphBuilder) -> str:
+def batch_size(g: GraphBuilder) -> str:
     """The number of frames, [1]."""
     return g.op("Gather", g.op("Shape", "noise"), g.constant([0]))
 
 
-def _time_embeddings(g: GraphBuilder, dim: int) -> str:
+def time_embeddings(g: GraphBuilder, dim: int) -> str:
     """concat(cos(t f), sin(t f)) of every time in the schedule: [evaluations, dim]."""
     steps = np.arange(dim // 2) / (dim // 2)
     frequencies = np.exp(-np.log(LONGEST_PERIOD) * steps).astype(np.float32)
@@ -124,7 +140,7 @@ def _guided_velocity(
     Where guidance is 1 the null branch has no weight, and the batch is the B rows of the other.
     """
     c = config.flow
-    batch = _batch(g)
+    batch = batch_size(g)
     alone = g.op("Equal", guidance, g.constant([1.0]))
     nulls = g.op("Where", alone, g.constant([0]), batch)
     x_rows = g.op("Unsqueeze", _x_rows(g, config, z), g.constant([1]))
@@ -140,8 +156,8 @@ def _guided_velocity(
         last = i + 1 == c.n_layers
         q, k, v = projected
         if last:  # nothing else is read
-            q, tokens = _first_token(g, q) if i == 0 else q, _first_token(g, tokens)
-        context = _attention(g, config, q, k, v)
+            q, tokens = first_token(g, q) if i == 0 else q, first_token(g, tokens)
+        context = attention(g, config, q, k, v)
         branch = g.linear(context, f"{layer}attention.wo.weight")
         normed, tokens = add_and_norm(g, tokens, branch, f"{layer}ffn_norm.weight", c.norm_eps)
         branch = swiglu(g, normed, f"{layer}feed_forward.")
@@ -160,7 +176,7 @@ def _guided_velocity(
 def _project(g: GraphBuilder, config: ModelConfig, layer: int, normed: str) -> list[str]:
     """Query, key and value of a layer; in the last one the query of the first token only."""
     last = layer + 1 == config.flow.n_layers
-    queries = _first_token(g, normed) if last else normed
+    queries = first_token(g, normed) if last else normed
     inputs = (queries, normed, normed)
     return [
         g.linear(x, f"{FLOW}layers.{layer}.attention.{kind}.weight")
@@ -168,11 +184,11 @@ def _project(g: GraphBuilder, config: ModelConfig, layer: int, normed: str) -> l
     ]
 
 
-def _first_token(g: GraphBuilder, x: str) -> str:
+def first_token(g: GraphBuilder, x: str) -> str:
     return g.op("Slice", x, g.constant([0]), g.constant([1]), g.constant([1]))
 
 
-def _attention(g: GraphBuilder, config: ModelConfig, q: str, k: str, v: str) -> str:
+def attention(g: GraphBuilder, config: ModelConfig, q: str, k: str, v: str) -> str:
     """Bidirectional attention of the queries over the three tokens; no positions, no mask."""
     c = config.flow
     k, v = _repeat_heads(g, k, config), _repeat_heads(g, v, config)

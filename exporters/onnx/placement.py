@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,20 @@ from flowvox.tensors import (
 )
 
 Statistics = Callable[[str], InputStatistics]
+
+
+class GraphWeights(Protocol):
+    """What a builder asks for; ComponentWeights says what each is."""
+
+    def matrix(self, name: str) -> MatrixWeights: ...
+
+    def floats(self, name: str) -> FloatWeights: ...
+
+    def convolution(self, prefix: str) -> FloatWeights: ...
+
+    def composed(self, outer: Sequence[str], scale: str, inner: str) -> FloatWeights: ...
+
+    def raw(self, name: str) -> FloatWeights: ...
 
 
 class ComponentWeights:

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 
+class Component(StrEnum):
+    """What `--component` takes."""
+
+    flow = "flow"
+    backbone = "backbone"
+
+
 def bench(
     bundles: Annotated[
-        list[Path], typer.Argument(help="Bundles; a checkpoint runs the reference.")
-    ],
+        list[Path] | None, typer.Argument(help="Bundles; a checkpoint runs the reference.")
+    ] = None,
     baseline: Annotated[
         Path | None, typer.Option(help="What the speed-up is relative to; else the first.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Times each sentence is spoken.")] = 3,
+    component: Annotated[
+        Component | None,
+        typer.Option(help="Instead of bundles: time this part of SHAPE in every storage format."),
+    ] = None,
+    shape: Annotated[
+        str, typer.Option(help="With --component: 4b, tiny, or a file like params.json.")
+    ] = "4b",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Interleaved speed, memory, load time and size."""
+    """Interleaved speed, memory, load time and size; or which format wins on this machine."""
+    if component is not None:
+        if bundles or baseline:
+            raise typer.BadParameter("--component makes its own graphs; leave out the bundles")
+        _bench_component(component, shape, threads, as_json)
+        return
+    if not bundles:
+        raise typer.BadParameter("name a bundle, or --component flow to compare storage formats")
     from flowvox.cli.artifact import open_artifact
     from flowvox.cli.progress import step_progress
     from flowvox.eval.bench import run_bench
@@ -34,6 +56,48 @@ def bench(
         typer.echo(json.dumps(result))
     else:
         _print(result)
+
+
+def _bench_component(component: Component, shape: str, threads: int | None, as_json: bool) -> None:
+    from flowvox.cli.progress import step_progress
+    from flowvox.config import ModelConfig
+    from flowvox.eval.component import bench_component
+    from flowvox.reference.random_checkpoint import load_shape
+
+    config = ModelConfig.from_dict(load_shape(shape))
+    with step_progress("timing") as report:
+        result = bench_component(component.value, config, threads=threads, report=report)
+    if as_json:
+        typer.echo(json.dumps({"shape": shape, **result}))
+    else:
+        _print_component(result)
+
+
+def _print_component(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("format", no_wrap=True)
+    for name in ("ms/frame", "time", "size"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("recipes")
+    for row in result["candidates"]:
+        table.add_row(
+            row["format"],
+            f"{row['ms_per_frame']:.1f}",
+            f"{row['relative']:.2f}x",
+            f"{row['bytes'] / 1e6:.0f} MB",
+            ", ".join(row["recipes"]),
+        )
+    Console().print(table)
+    layers, machine = result["layers"], result["machine"]
+    typer.echo(f"{result['winner']} is the quickest for the {result['component']} here")
+    if layers["measured"] < layers["of"]:
+        typer.echo(f"{layers['measured']} layers measured, scaled to {layers['of']}")
+    typer.echo(
+        f"{machine['processor']}, {machine['threads']} threads, onnxruntime {machine['onnxruntime']}"
+    )
 
 
 def _print(result: dict[str, Any]) -> None:
