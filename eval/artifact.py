@@ -15,7 +15,7 @@ from flowvox.config import SPECIAL_CODES, ModelConfig
 from flowvox.errors import FlowvoxError
 from flowvox.eval.layers import LayerProbe
 from flowvox.manifest import MANIFEST
-from flowvox.schedule import flow_schedule
+from flowvox.schedule import Sampling
 
 Floats = NDArray[np.float32]
 Codes = NDArray[np.int32]
@@ -39,7 +39,7 @@ class Artifact(Protocol):
     recipe: str
     config: ModelConfig
     voices: list[str]
-    sampling: tuple[int, float]  # steps, guidance
+    sampling: Sampling  # what speaks and what `latents` integrates with
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
         """Free-running synthesis."""
@@ -98,9 +98,7 @@ class BundleArtifact:
         self.source_sha256 = str(bundle.manifest["model"]["source_sha256"])
         self.recipe = str(bundle.manifest["recipe"]["name"])
         self.config, self.voices = bundle.config, bundle.voices
-        defaults = bundle.manifest["sampling"]
-        self.sampling = (int(defaults["steps"]), float(defaults["guidance"]))
-        self._schedule = flow_schedule(defaults["solver"], *self.sampling)
+        self.sampling = self._tts.sampling
         self._tokenizer = bundle.tokenizer()
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
@@ -139,12 +137,12 @@ class BundleArtifact:
         return self._tts.engine.flow(hidden, noise, schedule)[0][:, : self.config.semantic_rows]
 
     def latents(self, hidden: Floats, noise: Floats) -> Floats:
-        """With the bundle's own steps, solver and guidance."""
-        return self._tts.engine.flow(hidden, noise, self._schedule)[1]
+        """With `sampling`."""
+        return self._tts.engine.flow(hidden, noise, self.sampling.schedule())[1]
 
     def velocity(self, hidden: Floats, x: Floats, time: float) -> Floats:
         """One evaluation of weight 1: the graph returns x + v."""
-        schedule = np.array([[time, self.sampling[1], 0, 1, 0]], dtype=np.float32)
+        schedule = np.array([[time, self.sampling.guidance, 0, 1, 0]], dtype=np.float32)
         return self._tts.engine.flow(hidden, x, schedule)[1] - x
 
     def decode(self, codes: Codes) -> Floats:

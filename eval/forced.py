@@ -44,7 +44,7 @@ def record_truth(
     """Run the baseline over `codes` [F, 37]; noise: [F + 1, 36]."""
     hidden = artifact.hidden_states(text, voice, codes)
     x, states, velocities = noise, [], []
-    for time, step in _grid(artifact.sampling[0]):
+    for time, step in _grid(artifact.sampling.steps):
         velocity = artifact.velocity(hidden, x, time)
         states.append(x)
         velocities.append(velocity)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
 from flowvox.eval.artifact import Codes, Floats, Spoken
 from flowvox.exporters.gguf.reader import GgufCheckpoint
 from flowvox.reference.model import load_model
 from flowvox.reference.speak import ReferenceTTS
 from flowvox.runtime.limits import second_frames
+from flowvox.schedule import Sampling
 
 
 def open_reference(path: Path) -> tuple[ReferenceTTS, str, str | None]:
@@ -33,7 +33,7 @@ class ReferenceArtifact:
         self.config, self.voices = checkpoint.config, sorted(checkpoint.voices())
         self.sha256 = checkpoint.source_hash()
         self.source_sha256 = made_from or self.sha256
-        self.sampling = (DEFAULT_STEPS, DEFAULT_GUIDANCE)
+        self.sampling = Sampling()
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
         """Raises FlowvoxError."""
@@ -69,13 +69,13 @@ class ReferenceArtifact:
         """With the published steps and guidance, Euler."""
         with torch.inference_mode():
             states = torch.from_numpy(hidden), torch.from_numpy(noise)
-            return self._flow.sample(*states, *self.sampling).numpy()
+            return self._flow.sample(*states, self.sampling).numpy()
 
     def velocity(self, hidden: Floats, x: Floats, time: float) -> Floats:
         """Guided, as sampling does it."""
         with torch.inference_mode():
             state = torch.from_numpy(hidden)
-            guidance = self.sampling[1]
+            guidance = self.sampling.guidance
             return self._flow.guided_velocity(torch.from_numpy(x), time, state, guidance).numpy()
 
     def decode(self, codes: Codes) -> Floats:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, ModelConfig
+from flowvox.config import ModelConfig
 from flowvox.reference.layers import RMSNorm, TransformerLayer
+from flowvox.schedule import Sampling, guidance_at, time_grid
 
-Solver = Literal["euler", "midpoint"]
+PUBLISHED = Sampling()
 
 
 def time_embedding(times: Tensor, dim: int) -> Tensor:
@@ -68,23 +68,24 @@ class FlowHead(nn.Module):
         conditional, null = self.velocity(torch.cat([x, x]), times, both).chunk(2)
         return guidance * conditional + (1 - guidance) * null
 
-    def sample(
-        self,
-        hidden: Tensor,
-        noise: Tensor,
-        steps: int = DEFAULT_STEPS,
-        guidance: float = DEFAULT_GUIDANCE,
-        solver: Solver = "euler",
-    ) -> Tensor:
+    def sample(self, hidden: Tensor, noise: Tensor, sampling: Sampling = PUBLISHED) -> Tensor:
         """Integrate from noise [B, n] at t=0 to latents [B, n] at t=1 (not clamped)."""
-        grid = torch.linspace(0, 1, steps + 1, dtype=torch.float64).tolist()
-        x = noise
-        for t, t_next in itertools.pairwise(grid):
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            guidance = guidance_at(time, sampling.guidance, sampling.guidance_interval)
+            return self.guided_velocity(x, time, hidden, guidance)
+
+        x, v_before, dt_before = noise, None, 0.0
+        for t, t_next in itertools.pairwise(time_grid(sampling.grid, sampling.steps)):
             dt = t_next - t
-            v = self.guided_velocity(x, t, hidden, guidance)
-            if solver == "midpoint":
-                v = self.guided_velocity(x + dt / 2 * v, t + dt / 2, hidden, guidance)
-            x = x + dt * v
+            slope = v = velocity(x, t)
+            if sampling.solver == "midpoint":
+                slope = velocity(x + dt / 2 * v, t + dt / 2)
+            elif sampling.solver == "heun":
+                slope = (v + velocity(x + dt * v, t_next)) / 2
+            elif sampling.solver == "adams-bashforth" and v_before is not None:
+                slope = v + dt / 2 * (v - v_before) / dt_before
+            x, v_before, dt_before = x + dt * slope, v, dt
         return x
 
 

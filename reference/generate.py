@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, END_VALUE, SPECIAL_CODES
-from flowvox.reference.flow import Solver, quantize_latents
+from flowvox.config import END_VALUE, SPECIAL_CODES
+from flowvox.reference.flow import PUBLISHED, quantize_latents
 from flowvox.reference.model import VoxtralTTS
+from flowvox.schedule import Sampling
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,7 @@ def generate(
     model: VoxtralTTS,
     prompt_embeddings: Tensor,
     noise: Tensor,
-    steps: int = DEFAULT_STEPS,
-    guidance: float = DEFAULT_GUIDANCE,
-    solver: Solver = "euler",
+    sampling: Sampling = PUBLISHED,
 ) -> Generation:
     """Frames until END, at most one per row of `noise`.
 
@@ -56,7 +55,7 @@ def generate(
         value = model.flow.semantic_logits(hidden).argmax(dim=-1)
         if int(value) == END_VALUE:
             return Generation(_stack(frames, model), ended=True)
-        latents = model.flow.sample(hidden, row[None], steps, guidance, solver)
+        latents = model.flow.sample(hidden, row[None], sampling)
         codes = quantize_latents(latents, levels)
         values = torch.cat([value[:, None], codes + SPECIAL_CODES], dim=-1)
         frames.append(values[0] - SPECIAL_CODES)
@@ -77,16 +76,14 @@ def teacher_forced(
     prompt_embeddings: Tensor,
     codes: Tensor,
     noise: Tensor,
-    steps: int = DEFAULT_STEPS,
-    guidance: float = DEFAULT_GUIDANCE,
-    solver: Solver = "euler",
+    sampling: Sampling = PUBLISHED,
 ) -> TeacherForced:
     """One causal pass over prompt + codes [F, 37] (without the +2); noise: [F + 1, 36]."""
     frames = model.backbone.embed_values(codes.long() + SPECIAL_CODES)
     sequence = torch.cat([prompt_embeddings, frames])
     hidden = model.backbone(sequence[None])[0, len(prompt_embeddings) - 1 :]
     logits = model.flow.semantic_logits(hidden)
-    latents = model.flow.sample(hidden, noise, steps, guidance, solver)
+    latents = model.flow.sample(hidden, noise, sampling)
     return TeacherForced(hidden, logits, latents)
 
 

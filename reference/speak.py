@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, SPECIAL_CODES
+from flowvox.config import SPECIAL_CODES
 from flowvox.errors import PromptError
 from flowvox.noise import frame_noise
 from flowvox.prompt import build_prompt, check_text, prompt_embeddings
 from flowvox.reference.checkpoint import Checkpoint
-from flowvox.reference.flow import Solver
+from flowvox.reference.flow import PUBLISHED
 from flowvox.reference.generate import Generation, decode_audio, generate
 from flowvox.reference.model import VoxtralTTS, load_model
+from flowvox.schedule import Sampling
 from flowvox.source import ModelSource
 
 
@@ -52,14 +53,12 @@ class ReferenceTTS:
         *,
         seed: int,
         max_frames: int,
-        steps: int = DEFAULT_STEPS,
-        guidance: float = DEFAULT_GUIDANCE,
-        solver: Solver = "euler",
+        sampling: Sampling = PUBLISHED,
     ) -> Generation:
         """Codes of one utterance; noise row t belongs to frame t."""
         prompt = embed_prompt(self.model, self.checkpoint, text, voice)
         noise = frame_noise(seed, max_frames, self.model.config.codec.acoustic_dim)
-        return generate(self.model, prompt, torch.from_numpy(noise), steps, guidance, solver)
+        return generate(self.model, prompt, torch.from_numpy(noise), sampling)
 
     @torch.inference_mode()
     def hidden_states(self, text: str, voice: str, codes: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,30 +14,28 @@ from numpy.typing import NDArray
 from flowvox.bundle import Bundle
 from flowvox.embedded import embedded_bundle
 from flowvox.machine import cores
+from flowvox.presets import Quality
 from flowvox.runtime.audio import Audio
 from flowvox.runtime.codec import CodecStream
 from flowvox.runtime.engine import Engine, Run
-from flowvox.runtime.limits import check_options, check_threads
+from flowvox.runtime.limits import SamplingOptions, check_options, check_threads, choose_sampling
 from flowvox.runtime.plan import Budget, Piece, chunk_sizes, plan
 from flowvox.runtime.prepack import try_prepack
 from flowvox.runtime.providers import CPU, Device, choose_providers
 from flowvox.runtime.speech import Speech, StageTimes
-from flowvox.schedule import Solver, flow_schedule
+from flowvox.schedule import Sampling
 
 __all__ = ["TTS", "Options", "Speech"]
 
 
-class Options(TypedDict, total=False):
-    """Keyword options of `say`, `stream` and `synthesize`; those left out have the bundle's defaults.
+class Options(SamplingOptions, total=False):
+    """Keyword options of `say`, `stream` and `synthesize`; those left out have the defaults of `load`.
 
-    seed: of the noise, default 0; steps: of the flow (7); guidance: (1.2); solver: "euler" or
-    "midpoint"; max_seconds: stop then, at the latest; by default a bound scaled by the text.
+    seed: of the noise, default 0; max_seconds: stop then, at the latest; by default a bound scaled by
+    the text; quality, steps, guidance and the rest of the flow's sampling: see SamplingOptions.
     """
 
     seed: int
-    steps: int | None
-    guidance: float | None
-    solver: Solver | None
     max_seconds: float | None
 
 
@@ -60,8 +58,17 @@ class TTS:
     >>> tts.say("Hello.", voice="heart", seed=0).save("hello.wav")
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device = "auto",
+        threads: int | None = None,
+        quality: Quality | None = None,
+    ) -> None:
         self.bundle, self.config = bundle, bundle.config
+        defaults = bundle.manifest["sampling"]
+        published = Sampling(defaults["solver"], defaults["steps"], defaults["guidance"])
+        self.sampling = choose_sampling(published, quality=quality)
         self._tokenizer = bundle.tokenizer()
         threads = cores() if threads is None else check_threads(threads)
         self.engine = Engine(bundle, device, threads)
@@ -73,21 +80,24 @@ class TTS:
         *,
         device: Device = "auto",
         threads: int | None = None,
+        quality: Quality | None = None,
         verify: bool = True,
         prepack: bool = False,
     ) -> TTS:
         """Open a bundle; without a path, the small one that the package carries.
 
         device: "auto" (CUDA where it is, else the CPU), "cpu", "cuda" or "tensorrt"; threads: one per
-        physical core by default; verify: check the sha256 of every file; prepack: on the CPU, lay the
-        weights out for this processor in the user's cache folder, where that is not done yet (twice
-        the bundle's size; a warning where it fails). Raises BundleError.
+        physical core by default; quality: "fast", "balanced" or "full" where a request names none (the
+        bundle's own default is the published setting, as "full"); verify: check the sha256 of every
+        file; prepack: on the CPU, lay the weights out for this processor in the user's cache folder,
+        where that is not done yet (twice the bundle's size; a warning where it fails). Raises
+        BundleError, FlowvoxError.
         """
         folder = embedded_bundle() if path is None else Path(path)
         bundle = Bundle.open(folder, verify=verify)
         if prepack and choose_providers(device) == [CPU]:
             try_prepack(bundle)
-        return cls(bundle, device, threads)
+        return cls(bundle, device, threads, quality)
 
     from_pretrained = load
 
@@ -139,21 +149,15 @@ class TTS:
         text: str,
         voice: str | None = None,
         seed: int = 0,
-        steps: int | None = None,
-        guidance: float | None = None,
-        solver: Solver | None = None,
         max_seconds: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> _Job:
         """Check everything before anything is computed."""
-        defaults = self.bundle.manifest["sampling"]
-        steps = defaults["steps"] if steps is None else steps
-        guidance = defaults["guidance"] if guidance is None else guidance
-        solver = defaults["solver"] if solver is None else solver
-        check_options(seed, steps, guidance, max_seconds, solver)
+        check_options(seed, max_seconds)
+        schedule = choose_sampling(self.sampling, **options).schedule()
         name = self.bundle.default_voice if voice is None else voice
         rows = self.bundle.voice(name)
         pieces = plan(text, self._tokenizer, self.config, len(rows))
-        schedule = flow_schedule(solver, steps, guidance)
         return _Job(name, rows, pieces, schedule, Budget(pieces, seed, max_seconds, self.config))
 
     def _chunks(self, job: _Job) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int32]]]:

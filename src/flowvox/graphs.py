@@ -17,8 +17,10 @@ flow
         v = guidance * net(z, time, hidden) + (1 - guidance) * net(z, time, 0)
         x = x + weight * v + previous_weight * v_previous
 
-    Euler: (t, g, 0, dt, 0). Midpoint: (t, g, 0, 0, 0), (t + dt/2, g, dt/2, dt, 0). Steps, solver
-    and guidance are thus inputs, not constants of the export. `latents` are not clamped.
+    Euler: (t, g, 0, dt, 0). Midpoint: (t, g, 0, 0, 0), (t + dt/2, g, dt/2, dt, 0). Heun: (t, g, 0,
+    0, 0), (t + dt, g, dt, dt/2, dt/2). Adams-Bashforth of equal steps: (t, g, 0, 3/2 dt, -1/2 dt).
+    Time grid, solver, guidance and its interval are thus inputs, not constants of the export
+    (flowvox.schedule). `latents` are not clamped.
 codec_decoder
     `codes` are values without the +2 offset; `position` is the number of frames decoded before, 0
     at the start of an utterance, when the contents of the state are ignored. Feeding F frames at

@@ -3,30 +3,101 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvox.config import BackboneConfig
+from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, BackboneConfig
 
-Solver = Literal["euler", "midpoint"]
+Solver = Literal["euler", "adams-bashforth", "midpoint", "heun"]
+Grid = Literal["uniform", "sway", "late", "cosine"]
+
+# Evaluations of the velocity a step. Euler is of first order, the others of second.
+EVALUATIONS: dict[Solver, int] = {"euler": 1, "adams-bashforth": 1, "midpoint": 2, "heun": 2}
+
+# u in [0, 1], equally spaced -> time. "sway" is F5-TTS's sway sampling with coefficient -1 (Chen et
+# al. 2024, arXiv:2410.06885): short steps near the noise. "late" mirrors it: short steps near the
+# data. "cosine" has short steps at both ends.
+GRIDS: dict[Grid, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "uniform": lambda u: u,
+    "sway": lambda u: 1 - np.cos(np.pi / 2 * u),
+    "late": lambda u: np.sin(np.pi / 2 * u),
+    "cosine": lambda u: (1 - np.cos(np.pi * u)) / 2,
+}
+WHOLE = (0.0, 1.0)
 
 
-def flow_schedule(solver: Solver, steps: int, guidance: float) -> NDArray[np.float32]:
-    """Rows (time, guidance, advance, weight, previous_weight) for `steps` equal steps from 0 to 1.
+@dataclass(frozen=True)
+class Sampling:
+    """How a frame's latents are integrated from noise (time 0) to data (time 1).
 
-    Euler has one row a step, midpoint two; see flowvox.graphs for what a row does.
+    The defaults are the published setting. guidance_interval: evaluations at times outside it have
+    guidance 1, that is none (Kynkäänniemi et al. 2024, arXiv:2404.07724).
     """
-    grid = np.linspace(0.0, 1.0, steps + 1)
-    rows = []
-    for start, end in itertools.pairwise(grid):
+
+    solver: Solver = "euler"
+    steps: int = DEFAULT_STEPS
+    guidance: float = DEFAULT_GUIDANCE
+    grid: Grid = "uniform"
+    guidance_interval: tuple[float, float] = WHOLE
+
+    @property
+    def evaluations(self) -> int:
+        """How often the velocity is evaluated a frame: what the flow head's time is made of."""
+        return EVALUATIONS[self.solver] * self.steps
+
+    def schedule(self) -> NDArray[np.float32]:
+        """The rows that make the flow graph do this."""
+        return flow_schedule(*astuple(self))
+
+
+def time_grid(grid: Grid, steps: int) -> list[float]:
+    """The ends of `steps` steps: steps + 1 times from 0 to 1."""
+    inner = GRIDS[grid](np.arange(1, steps) / steps)
+    return [0.0, *inner.tolist(), 1.0]
+
+
+def guidance_at(time: float, guidance: float, interval: tuple[float, float]) -> float:
+    """`guidance` inside the closed interval, else 1."""
+    return guidance if interval[0] <= time <= interval[1] else 1.0
+
+
+def flow_schedule(
+    solver: Solver,
+    steps: int,
+    guidance: float,
+    grid: Grid = "uniform",
+    guidance_interval: tuple[float, float] = WHOLE,
+) -> NDArray[np.float32]:
+    """Rows (time, guidance, advance, weight, previous_weight), one an evaluation: [evaluations, 5].
+
+    See flowvox.graphs for what a row does. Adams-Bashforth is the two-step method for steps of any
+    widths, begun with a step of Euler (Hairer, Nørsett, Wanner, "Solving Ordinary Differential
+    Equations I", III.5): it takes the previous evaluation for its second order, not another one.
+    """
+    rows: list[tuple[float, float, float, float, float]] = []
+    before = None  # width of the step before
+    for start, end in itertools.pairwise(time_grid(grid, steps)):
         width = end - start
-        if solver == "euler":
-            rows.append((start, guidance, 0.0, width, 0.0))
+        middle = start + width / 2
+        g, g_middle, g_end = (
+            guidance_at(time, guidance, guidance_interval) for time in (start, middle, end)
+        )
+        if solver == "midpoint":
+            rows.append((start, g, 0.0, 0.0, 0.0))
+            rows.append((middle, g_middle, width / 2, width, 0.0))
+        elif solver == "heun":
+            rows.append((start, g, 0.0, 0.0, 0.0))
+            rows.append((end, g_end, width, width / 2, width / 2))
+        elif solver == "adams-bashforth" and before is not None:
+            back = width / before / 2
+            rows.append((start, g, 0.0, width * (1 + back), -width * back))
         else:
-            rows.append((start, guidance, 0.0, 0.0, 0.0))
-            rows.append((start + width / 2, guidance, width / 2, width, 0.0))
+            rows.append((start, g, 0.0, width, 0.0))
+        before = width
     return np.array(rows, dtype=np.float32)
 
 

@@ -13,8 +13,8 @@ from tests.conftest import published_params
 from flowvox.planner.devices import load_device
 
 KEYS = {
-    "device", "title", "target_rtf", "fits", "reason", "offline", "notes", "sources", "recipe", "steps",
-    "rtf", "floor_rtf", "ms_per_frame", "first_audio_seconds", "memory_bytes", "usable_bytes", "bytes",
+    "device", "title", "target_rtf", "fits", "reason", "offline", "notes", "sources", "recipe",
+    "quality", "evaluations", "rtf", "floor_rtf", "ms_per_frame", "first_audio_seconds", "memory_bytes", "usable_bytes", "bytes",
     "fits_memory", "candidates",
 }  # fmt: skip
 
@@ -35,7 +35,7 @@ def test_it_fits(run: Command, checkpoint: Path) -> None:
     assert answer["rtf"] < 1
     assert answer["reason"] is None
     out = run("plan", checkpoint, "--device", "rtx-3060-12gb")[1]
-    assert f"yes: {answer['recipe']}, {answer['steps']} steps" in out
+    assert f"yes: {answer['recipe']}, {answer['quality']} quality" in out
 
 
 def test_the_answer_is_no(run: Command, checkpoint: Path) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from tests.cli.command import Command, overwrite
 
+from flowvox.presets import QUALITIES
+
 LONG = "This is a sentence of forty characters. " * 40
 
 
@@ -58,6 +60,27 @@ def test_reference_and_fp32_bundle_say_the_same_codes(
     assert saved[0] == saved[1]
 
 
+@pytest.mark.parametrize("quality", QUALITIES)
+def test_quality_is_the_same_for_a_bundle_and_for_the_reference(
+    run: Command, bundle: Path, random_micro: Path, folder: Path, quality: str
+) -> None:
+    arguments = ("--seed", 3, "--max-seconds", 1, "--quality", quality)
+    found = [
+        run.json("say", "Hello.", *source, *arguments)["codes_sha256"]
+        for source in (("-b", bundle), ("-c", random_micro))
+    ]
+    assert found[0] == found[1]
+    default = run.json("say", "Hello.", "-b", bundle, "--seed", 3, "--max-seconds", 1)
+    assert (found[0] == default["codes_sha256"]) == (quality == "full")
+
+
+def test_steps_and_guidance_override_the_quality(run: Command, bundle: Path, folder: Path) -> None:
+    arguments = ("say", "Hello.", "-b", bundle, "--seed", 3, "--max-seconds", 1)
+    changes = [(), ("--steps", 1), ("--guidance", 3)]
+    found = [run.json(*arguments, "--quality", "fast", *c)["codes_sha256"] for c in changes]
+    assert len(set(found)) == 3
+
+
 def test_text_from_standard_input_is_the_text_without_the_last_line_end(
     run: Command, bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +118,7 @@ def test_the_number_of_threads_changes_nothing(run: Command, bundle: Path, folde
 @pytest.mark.parametrize(
     ("options", "says"),
     [(("--steps", 0), "steps"), (("--steps", "few"), "steps"), (("--guidance", -1), "guidance"),
-     (("--guidance", "nan"), "guidance"), (("--seed", -1), "seed"), (("--seed", 2**64), "seed"),
+     (("--quality", "best"), "fast"), (("--guidance", "nan"), "guidance"), (("--seed", -1), "seed"), (("--seed", 2**64), "seed"),
      (("--max-seconds", 0), "max-seconds"), (("--max-seconds", "inf"), "max-seconds"),
      (("--threads", 0), "threads"), (("--threads", 10**6), "threads"), (("-v", "bob"), "first, second"),
      (("-o", "no/such/a.wav"), "no such folder"), (("-o", "."), "is a folder"),

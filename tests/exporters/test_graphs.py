@@ -17,7 +17,7 @@ from flowvox.reference.speak import ReferenceTTS
 from flowvox.runtime.backbone import BackboneRunner
 from flowvox.runtime.codec import CodecStream, decode_whole
 from flowvox.runtime.engine import Engine
-from flowvox.schedule import flow_schedule
+from flowvox.schedule import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_guidance_of_one_leaves_the_null_branch_out(
     rng, config = np.random.default_rng(4), engine.config
     hidden = rng.normal(size=(3, config.backbone.dim)).astype(np.float32)
     x = rng.normal(size=(3, config.codec.acoustic_dim)).astype(np.float32)
-    schedule = flow_schedule("euler", 4, 1.0)
+    schedule = Sampling("euler", 4, 1.0).schedule()
     schedule[:, 1] = guidance
     _, latents = engine.flow(hidden, x, schedule)
     expected = torch.from_numpy(x)
@@ -124,19 +124,27 @@ def test_a_flow_head_of_few_layers(tmp_path: Path, layers: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("solver", "steps"), [("euler", 1), ("euler", 7), ("midpoint", 3), ("euler", 16)]
+    "sampling",
+    [
+        Sampling("euler", 1, 1.5),
+        Sampling("euler", 16, 1.5, "cosine", (0.25, 0.75)),
+        Sampling("midpoint", 3, 1.5, "late"),
+        Sampling("heun", 2, 1.5, "sway", (0.5, 1.0)),
+        Sampling("adams-bashforth", 4, 1.5, "sway", (0.1, 0.4)),
+    ],
+    ids=str,
 )
-def test_any_number_of_steps_and_both_solvers(
-    engine: Engine, reference: ReferenceTTS, solver: str, steps: int
+def test_every_solver_grid_and_guidance_interval(
+    engine: Engine, reference: ReferenceTTS, sampling: Sampling
 ) -> None:
     import torch
 
     rng, config = np.random.default_rng(2), engine.config
     hidden = rng.normal(size=(3, config.backbone.dim)).astype(np.float32)
     noise = rng.normal(size=(3, config.codec.acoustic_dim)).astype(np.float32)
-    _, latents = engine.flow(hidden, noise, flow_schedule(solver, steps, 1.5))
+    _, latents = engine.flow(hidden, noise, sampling.schedule())
     flow = reference.model.flow
-    expected = flow.sample(torch.from_numpy(hidden), torch.from_numpy(noise), steps, 1.5, solver)
+    expected = flow.sample(torch.from_numpy(hidden), torch.from_numpy(noise), sampling)
     np.testing.assert_allclose(latents, expected.numpy(), rtol=0, atol=1e-5)
 
 

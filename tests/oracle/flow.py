@@ -93,9 +93,15 @@ def guided_velocity(
     return combine(with_hidden, without, guidance)
 
 
-def time_grid(steps: int) -> list[float]:
-    """The n + 1 ends of n equal steps from noise (0) to data (1)."""
-    return [i / steps for i in range(steps + 1)]
+def time_grid(steps: int, grid: str = "uniform") -> list[float]:
+    """The n + 1 ends of n steps from noise (0) to data (1)."""
+    warp = {
+        "uniform": lambda u: u,
+        "sway": lambda u: u - (math.cos(math.pi / 2 * u) - 1 + u),  # F5-TTS, coefficient -1
+        "late": lambda u: math.cos(math.pi / 2 * (1 - u)),
+        "cosine": lambda u: math.sin(math.pi / 2 * u) ** 2,
+    }[grid]
+    return [warp(i / steps) for i in range(steps + 1)]
 
 
 def sample(
@@ -106,16 +112,29 @@ def sample(
     steps: int = 7,
     guidance: float = 1.2,
     solver: str = "euler",
+    grid: str = "uniform",
+    interval: tuple[float, float] = (0.0, 1.0),
 ) -> Array:
     """Integrate the guided velocity from `noise` [n] at t = 0 to the latents [n] at t = 1."""
-    grid = time_grid(steps)
+
+    def slope_at(x: Array, t: float) -> Array:
+        scale = 1.0 if t < interval[0] or t > interval[1] else guidance
+        return guided_velocity(x, t, hidden, tensors, config, scale)
+
     x = noise
-    for left, right in itertools.pairwise(grid):
+    known: list[tuple[float, Array]] = []  # (time, slope) at the start of each step
+    for left, right in itertools.pairwise(time_grid(steps, grid)):
         step = right - left
-        slope = guided_velocity(x, left, hidden, tensors, config, guidance)
+        slope = slope_at(x, left)
+        known.append((left, slope))
         if solver == "midpoint":
-            middle = x + step / 2 * slope
-            slope = guided_velocity(middle, left + step / 2, hidden, tensors, config, guidance)
+            slope = slope_at(x + step / 2 * slope, left + step / 2)
+        elif solver == "heun":
+            slope = 0.5 * slope + 0.5 * slope_at(x + step * slope, right)
+        elif solver == "adams-bashforth" and len(known) > 1:
+            # The line through the last two slopes, at the middle of the step.
+            (before, old), (now, new) = known[-2:]
+            slope = old + (left + step / 2 - before) / (now - before) * (new - old)
         x = x + step * slope
     return x
 

@@ -9,8 +9,10 @@ from tests.planner.conftest import recipe
 
 from flowvox.config import ModelConfig
 from flowvox.planner.devices import load_device
-from flowvox.planner.plan import MARGIN, NOT_OFFERED, STEPS, make_plan, offered
+from flowvox.planner.plan import MARGIN, NOT_OFFERED, make_plan, offered
 from flowvox.planner.published import ALLOWED
+from flowvox.planner.speed import predict
+from flowvox.presets import QUALITIES, preset
 from flowvox.recipe import load_recipe, shipped_recipes
 
 HALF, FOUR = recipe("float16", "float16"), recipe("int4", "int4")
@@ -20,12 +22,32 @@ RECIPES = [FOUR, HALF]
 def test_the_most_exact_that_meets_the_target_is_chosen(config: ModelConfig) -> None:
     device = load_device("rtx-3090")
     assert make_plan(config, RECIPES, device, 1.0).choice is not None
-    chosen = [make_plan(config, RECIPES, device, target).choice for target in (1.0, 0.2, 0.14)]
-    assert [(c.recipe, c.steps) for c in chosen if c] == [
-        (HALF.name, 7),
-        (FOUR.name, 7),
-        (FOUR.name, 4),
+    chosen = [
+        make_plan(config, RECIPES, device, target).choice for target in (1.0, 0.2, 0.14, 0.125)
     ]
+    assert [(c.recipe, c.quality) for c in chosen if c] == [
+        (HALF.name, "full"),
+        (FOUR.name, "full"),
+        (FOUR.name, "balanced"),
+        (FOUR.name, "fast"),
+    ]
+
+
+def test_a_candidate_is_as_fast_as_its_preset_has_evaluations(config: ModelConfig) -> None:
+    device = load_device("rtx-3060-12gb")
+    plan = make_plan(config, [FOUR], device, 1.0)
+    assert [c.quality for c in plan.candidates] == list(reversed(QUALITIES))
+    for candidate in plan.candidates:
+        assert candidate.evaluations == preset(candidate.quality).evaluations
+        assert candidate.speed == predict(device, config, FOUR, candidate.evaluations)
+
+
+def test_fewer_evaluations_come_with_the_option_that_says_so(config: ModelConfig) -> None:
+    device = load_device("rtx-3090")
+    notes = [" ".join(make_plan(config, [FOUR], device, target).notes) for target in (1.0, 0.14)]
+    assert "--quality" not in notes[0]
+    assert "--quality balanced" in notes[1]
+    assert f"{preset('balanced').evaluations} times a frame, not the published 7" in notes[1]
 
 
 def test_a_margin_is_kept_where_possible(config: ModelConfig) -> None:
@@ -44,15 +66,15 @@ def test_too_slow_names_the_backbone_and_offers_offline(config: ModelConfig) -> 
     assert plan.choice is None
     assert plan.reason == ("Raspberry Pi 5: the 4-bit backbone alone needs 0.18 s per 0.08 s frame")
     assert plan.offline is not None
-    assert (plan.offline.recipe, plan.offline.steps) == (FOUR.name, 7)
+    assert (plan.offline.recipe, plan.offline.quality) == (FOUR.name, "full")
     assert plan.offline.fits
 
 
 def test_too_slow_although_the_backbone_is_not(config: ModelConfig) -> None:
-    plan = make_plan(config, [FOUR], load_device("x86-8-cores-ddr4"), 0.8)
+    plan = make_plan(config, [FOUR], load_device("x86-8-cores-ddr4"), 0.75)
     assert str(plan.reason).startswith("8 cores with AVX2")
-    assert f"{FOUR.name} at 4 steps needs" in str(plan.reason)
-    assert "--target-rtf 0.8 leaves 64.0 ms" in str(plan.reason)
+    assert f"{FOUR.name}, fast quality, needs" in str(plan.reason)
+    assert "--target-rtf 0.75 leaves 60.0 ms" in str(plan.reason)
 
 
 def test_too_large_has_no_offline_mode(config: ModelConfig) -> None:
@@ -65,7 +87,7 @@ def test_too_large_has_no_offline_mode(config: ModelConfig) -> None:
 
 def test_what_does_not_fit_is_not_chosen(config: ModelConfig) -> None:
     plan = make_plan(config, RECIPES, load_device("rtx-4060-8gb"), 1.0)
-    assert [c.fits for c in plan.candidates if c.recipe == HALF.name] == [False, False]
+    assert not any(c.fits for c in plan.candidates if c.recipe == HALF.name)
     assert plan.choice is not None
     assert plan.choice.recipe == FOUR.name
 
@@ -106,4 +128,4 @@ def test_every_recipe_for_use_is_offered_somewhere(config: ModelConfig, kind: st
     device = load_device("raspberry-pi-5" if kind == "cpu" else "rtx-3060-12gb")
     plan = make_plan(config, offered(shipped, kind), device, 1.0)
     assert {c.recipe for c in plan.candidates} == names
-    assert {c.steps for c in plan.candidates} == set(STEPS)
+    assert {c.quality for c in plan.candidates} == set(QUALITIES)

@@ -17,9 +17,9 @@ from tests.oracle.compare import EXACT, NOTICED, Pair, difference, normal
 from tests.oracle.layers import Array, Tensors
 
 from flowvox.reference.checkpoint import Checkpoint
-from flowvox.reference.flow import Solver, quantize_latents, time_embedding
+from flowvox.reference.flow import quantize_latents, time_embedding
 from flowvox.reference.model import load_model
-from flowvox.schedule import flow_schedule
+from flowvox.schedule import Sampling
 
 BATCH = 4
 
@@ -31,16 +31,32 @@ def hidden_and_noise(pair: Pair) -> tuple[Array, Array]:
     return hidden, normal((BATCH, pair.config.codec.acoustic_dim), 7)
 
 
-def oracle_latents(
-    pair: Pair, steps: int = 7, guidance: float = 1.2, solver: str = "euler"
-) -> Array:
+def oracle_latents(pair: Pair, *sampling: Any) -> Array:
+    """sampling: steps, guidance, solver, grid, interval."""
     hidden, noise = hidden_and_noise(pair)
     return np.array(
         [
-            oracle.sample(n, h, pair.tensors, pair.config, steps, guidance, solver)
+            oracle.sample(n, h, pair.tensors, pair.config, *sampling)
             for h, n in zip(hidden, noise, strict=True)
         ]
     )
+
+
+# Every solver, every grid, guidance everywhere, nowhere and in a part of the way.
+SAMPLINGS = [
+    Sampling("euler", 1, 1.2),
+    Sampling("euler", 8, 1.0, "late"),
+    Sampling("midpoint", 3, 2.5, "uniform", (0.3, 0.6)),
+    Sampling("midpoint", 7, 1.2, "sway"),
+    Sampling("heun", 2, 1.2),
+    Sampling("heun", 3, 2.5, "cosine", (0.5, 1.0)),
+    Sampling("adams-bashforth", 2, 1.2),
+    Sampling("adams-bashforth", 5, 2.5, "sway", (0.1, 0.4)),
+]
+
+
+def as_the_oracle_takes_it(s: Sampling) -> tuple[Any, ...]:
+    return s.steps, s.guidance, s.solver, s.grid, s.guidance_interval
 
 
 @pytest.fixture(scope="module")
@@ -79,26 +95,25 @@ def test_defaults_are_seven_euler_steps_and_guidance_1_2(
     assert difference(default_latents, oracle_latents(micro, 7, 1.2, "euler")) < EXACT
 
 
-@pytest.mark.parametrize(
-    ("steps", "guidance", "solver"),
-    [(1, 1.2, "euler"), (8, 1.0, "euler"), (3, 2.5, "midpoint"), (7, 1.2, "midpoint")],
-)
-def test_latents(pair: Pair, steps: int, guidance: float, solver: Solver) -> None:
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+def test_latents(pair: Pair, sampling: Sampling) -> None:
     tensors = map(torch.from_numpy, hidden_and_noise(pair))
-    latents = pair.model.flow.sample(*tensors, steps, guidance, solver)
-    assert difference(latents, oracle_latents(pair, steps, guidance, solver)) < EXACT
+    latents = pair.model.flow.sample(*tensors, sampling)
+    expected = oracle_latents(pair, *as_the_oracle_takes_it(sampling))
+    assert difference(latents, expected) < EXACT
 
 
-@pytest.mark.parametrize(("steps", "solver"), [(7, "euler"), (3, "midpoint")])
-def test_schedule_of_the_flow_graph(micro: Pair, steps: int, solver: Solver) -> None:
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+def test_schedule_of_the_flow_graph(micro: Pair, sampling: Sampling) -> None:
     """The rows that drive the exported graph, read by the formula in flowvox.graphs."""
     hidden, noise = hidden_and_noise(micro)
     x, previous = noise[0], np.zeros_like(noise[0])
-    for time, guidance, advance, weight, previous_weight in flow_schedule(solver, steps, 1.2):
+    for time, guidance, advance, weight, previous_weight in sampling.schedule():
         z = x + advance * previous
         v = oracle.guided_velocity(z, time, hidden[0], micro.tensors, micro.config, guidance)
         x, previous = x + weight * v + previous_weight * previous, v
-    assert difference(x, oracle_latents(micro, steps, 1.2, solver)[0]) < 1e-6  # float32 rows
+    expected = oracle_latents(micro, *as_the_oracle_takes_it(sampling))[0]
+    assert difference(x, expected) < 1e-6  # float32 rows
 
 
 right_embedding, right_tokens = oracle.time_embedding, oracle.tokens
@@ -158,9 +173,9 @@ ERRORS: dict[str, tuple[ModuleType, str, Any]] = {
     "t times 1000": (oracle, "time_embedding", lambda t, dim: right_embedding(1000 * t, dim)),
     "frequencies over half - 1": (oracle, "time_embedding", frequencies_to_the_end),
     "time from 1 to 0": (oracle, "time_embedding", lambda t, dim: right_embedding(1 - t, dim)),
-    "6 steps": (oracle, "time_grid", lambda _: list(np.linspace(0, 1, 7))),
-    "8 steps": (oracle, "time_grid", lambda _: list(np.linspace(0, 1, 9))),
-    "integrated backwards": (oracle, "time_grid", lambda n: list(np.linspace(1, 0, n + 1))),
+    "6 steps": (oracle, "time_grid", lambda *_: list(np.linspace(0, 1, 7))),
+    "8 steps": (oracle, "time_grid", lambda *_: list(np.linspace(0, 1, 9))),
+    "integrated backwards": (oracle, "time_grid", lambda n, _: list(np.linspace(1, 0, n + 1))),
     "no guidance": (oracle, "combine", lambda v, _v0, _guidance: v),
     "guidance on top of v": (oracle, "combine", lambda v, v0, g: v + g * (v - v0)),
     "branches of guidance swapped": (oracle, "combine", lambda v, v0, g: g * v0 + (1 - g) * v),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from flowvox.config import ModelConfig
 from flowvox.errors import FlowvoxError, PromptError
 from flowvox.noise import frame_noise
 from flowvox.prompt import FIXED_TOKENS
-from flowvox.runtime.limits import check_options, check_threads
+from flowvox.runtime.limits import check_options, check_threads, choose_sampling
 from flowvox.runtime.plan import PIECE_CHARACTERS, Budget, chunk_sizes, plan
+from flowvox.schedule import Sampling
 from flowvox.tokenizer import Tokenizer
 
 SENTENCE = "This is a sentence of forty characters. "
@@ -106,15 +108,32 @@ def test_chunks_begin_small_and_never_outgrow_what_was_heard_by_more_than_half()
         assert sizes[i] <= 1.5 * sizes[i - 1]
 
 
+def test_what_is_not_given_is_left_as_it_is() -> None:
+    default = Sampling("heun", 3, 2.0, "sway", (0.1, 0.9))
+    assert choose_sampling(default, quality=None, steps=None) == default
+    assert choose_sampling(default, steps=1000, guidance=0) == replace(
+        default, steps=1000, guidance=0
+    )
+    assert choose_sampling(default, quality="full") == Sampling()
+
+
 def test_options_out_of_range_are_named() -> None:
-    check_options(seed=2**64 - 1, steps=1, guidance=0, max_seconds=0.01, solver="midpoint")
+    check_options(seed=2**64 - 1, max_seconds=0.01)
     for name, bad in {
-        "seed": (-1, 2**64), "steps": (0, -3, 1001), "guidance": (-0.1, float("nan"), float("inf")),
-        "max_seconds": (0, -1, float("nan"), float("inf")), "solver": ("heun",),
+        "seed": (-1, 2**64), "max_seconds": (0, -1, float("nan"), float("inf")),
     }.items():  # fmt: skip
         for value in bad:
             with pytest.raises(FlowvoxError, match=name.replace("_", "-")):
                 check_options(**{name: value})
+    nan = float("nan")
+    for name, bad in {
+        "steps": (0, -3, 1001), "guidance": (-0.1, nan, float("inf")), "solver": ("rk4",),
+        "grid": ("linear",), "guidance_interval": ((0.6, 0.5), (-0.1, 1), (0, 1.1), (nan, 1), (0,)),
+        "quality": ("best",),
+    }.items():  # fmt: skip
+        for value in bad:
+            with pytest.raises(FlowvoxError, match=name):
+                choose_sampling(Sampling(), **{name: value})
     for threads in (0, -1, 10**6):
         with pytest.raises(FlowvoxError, match="threads"):
             check_threads(threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from flowvox import TTS
 from flowvox.errors import FlowvoxError, PromptError, VoiceError
 from flowvox.noise import frame_noise
+from flowvox.presets import preset
 from flowvox.reference.generate import generate
 from flowvox.reference.speak import ReferenceTTS, embed_prompt
 from flowvox.runtime.plan import plan
+from flowvox.schedule import Sampling
 
 TEXT = "Hello there, how are you?"
 
@@ -43,11 +46,36 @@ def test_the_fp32_bundle_gives_the_codes_of_the_reference(
 
 
 def test_options_reach_the_model_as_in_the_reference(tts: TTS, reference: ReferenceTTS) -> None:
-    options = {"steps": 3, "guidance": 2.0, "solver": "midpoint"}
+    sampling = Sampling("heun", 3, 2.0, "sway", (0.2, 0.9))
     for seed in range(3):
-        speech = tts.synthesize(TEXT, "first", seed=seed, max_seconds=1, **options)
-        expected = reference.generate(TEXT, "first", seed=seed, max_frames=12, **options)
+        speech = tts.synthesize(TEXT, "first", seed=seed, max_seconds=1, **asdict(sampling))
+        expected = reference.generate(TEXT, "first", seed=seed, max_frames=12, sampling=sampling)
         np.testing.assert_array_equal(speech.codes, expected.codes)
+
+
+def test_a_preset_holds_for_one_request_or_for_all(
+    tts: TTS, reference: ReferenceTTS, micro_bundles: dict[str, Path]
+) -> None:
+    fast = TTS.load(micro_bundles["fp32"], device="cpu", threads=1, quality="fast")
+    assert (tts.sampling, fast.sampling) == (preset("full"), preset("fast"))
+
+    def codes(tts: TTS, **options: object) -> list[list[int]]:
+        return tts.synthesize(TEXT, "second", seed=1, max_seconds=1, **options).codes.tolist()
+
+    expected = reference.generate(TEXT, "second", seed=1, max_frames=12, sampling=preset("fast"))
+    assert codes(fast) == codes(tts, quality="fast") == expected.codes.tolist()
+    assert codes(fast, quality="full") == codes(tts) == codes(tts, quality="full")
+    streamed = tts.stream(TEXT, "second", seed=1, max_seconds=1, quality="fast")
+    said = fast.say(TEXT, "second", seed=1, max_seconds=1)
+    np.testing.assert_array_equal(np.concatenate([c.samples for c in streamed]), said.samples)
+
+
+def test_an_option_overrides_the_preset(tts: TTS, reference: ReferenceTTS) -> None:
+    options = {"quality": "balanced", "steps": 2, "guidance": 3.0}
+    speech = tts.synthesize(TEXT, "first", seed=1, max_seconds=1, **options)
+    sampling = replace(preset("balanced"), steps=2, guidance=3.0)
+    expected = reference.generate(TEXT, "first", seed=1, max_frames=12, sampling=sampling)
+    np.testing.assert_array_equal(speech.codes, expected.codes)
 
 
 def test_a_long_text_is_several_runs_with_one_stream_of_noise(
@@ -149,7 +177,8 @@ def test_bad_input_is_refused(tts: TTS) -> None:
         tts.say("hi", "third")
     for options in (
         {"steps": 0}, {"steps": 10**6}, {"guidance": -1.0}, {"guidance": float("nan")}, {"seed": -1},
-        {"max_seconds": 0}, {"max_seconds": float("inf")}, {"solver": "heun"},
+        {"max_seconds": 0}, {"max_seconds": float("inf")}, {"solver": "rk4"},
+        {"quality": "best"}, {"grid": "sigmoid"}, {"guidance_interval": (0.5, 0.2)},
     ):  # fmt: skip
         with pytest.raises(FlowvoxError):
             tts.say("hi", **options)

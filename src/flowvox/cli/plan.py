@@ -73,13 +73,23 @@ def _print(result: Plan) -> None:
 
     device, shown = result.device, result.choice or result.offline
     stages = [f"{stage}\nms" for stage in STAGES]
-    columns = ("recipe", "steps", "RTF", *stages, "first\naudio, s", "memory\nGB", "")
+    columns = (
+        "recipe",
+        "quality",
+        "evalua-\ntions",
+        "RTF",
+        *stages,
+        "first\naudio, s",
+        "memory\nGB",
+        "",
+    )
     table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1))
     for row in result.candidates:
         speed = row.speed
         table.add_row(
             row.recipe,
-            str(row.steps),
+            row.quality,
+            str(row.evaluations),
             f"{speed.rtf:.2f}",
             *(f"{1e3 * speed.frame[stage]:.1f}" for stage in STAGES),
             f"{speed.first_audio:.2f}",
@@ -94,7 +104,7 @@ def _print(result: Plan) -> None:
     if result.choice is not None:
         best = result.choice
         typer.echo(
-            f"yes: {best.recipe}, {best.steps} steps, RTF {best.speed.rtf:.2f}, first audio after "
+            f"yes: {best.recipe}, {best.quality} quality, RTF {best.speed.rtf:.2f}, first audio after "
             f"{best.speed.first_audio:.1f} s"
         )
     else:
@@ -109,6 +119,6 @@ def _offline(result: Plan) -> str:
         return "offline it does not run either: it does not fit the memory"
     best = result.offline
     return (
-        f"offline it runs: {best.recipe}, {best.steps} steps, {60 * best.speed.rtf:.0f} s for a "
+        f"offline it runs: {best.recipe}, {best.quality} quality, {60 * best.speed.rtf:.0f} s for a "
         "minute of speech (flowvox say TEXT -b BUNDLE -o speech.wav)"
     )

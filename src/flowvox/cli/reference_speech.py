@@ -10,12 +10,18 @@ from flowvox.cli.extras import needs
 from flowvox.errors import VoiceError
 
 if TYPE_CHECKING:
+    from flowvox.runtime.limits import SamplingOptions
     from flowvox.runtime.speech import Speech
-    from flowvox.runtime.tts import Options
 
 
 def speak(
-    path: Path, text: str, voice: str | None, threads: int | None, options: Options
+    path: Path,
+    text: str,
+    voice: str | None,
+    threads: int | None,
+    seed: int,
+    max_seconds: float | None,
+    options: SamplingOptions,
 ) -> Speech:
     """Speak with a checkpoint or GGUF file; the codes are those of its fp32 bundle.
 
@@ -30,13 +36,14 @@ def speak(
     import numpy as np
 
     from flowvox.cli.artifact import open_source
-    from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS
     from flowvox.runtime.audio import Audio
-    from flowvox.runtime.limits import check_options, check_threads
+    from flowvox.runtime.limits import check_options, check_threads, choose_sampling
     from flowvox.runtime.plan import Budget, plan
     from flowvox.runtime.speech import Speech, StageTimes
+    from flowvox.schedule import Sampling
 
-    check_options(**options)
+    check_options(seed, max_seconds)
+    sampling = choose_sampling(Sampling(), **options)
     if threads is not None:
         torch.set_num_threads(check_threads(threads))
     source = open_source(path)
@@ -45,12 +52,11 @@ def speak(
     if not voices:
         raise VoiceError(f"{path}: has no voices")
     name = voice or next((v for v in config.voices if v in voices), voices[0])
-    steps, guidance = options.get("steps"), options.get("guidance")
 
     started = time.perf_counter()
     rows = len(tts.checkpoint.voice(name))
     pieces = plan(text, source.tokenizer(), config, rows)
-    budget = Budget(pieces, options.get("seed", 0), options.get("max_seconds"), config)
+    budget = Budget(pieces, seed, max_seconds, config)
     samples, codes, ended = [], [], []
     for piece in pieces:
         noise = budget.rows(piece)
@@ -60,8 +66,7 @@ def speak(
             tts.model,
             embed_prompt(tts.model, tts.checkpoint, piece.text, name),
             torch.from_numpy(noise),
-            DEFAULT_STEPS if steps is None else steps,
-            DEFAULT_GUIDANCE if guidance is None else guidance,
+            sampling,
         )
         budget.spend(len(generation.codes))
         samples.append(tts.decode(generation.codes))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from flowvox.runtime.limits import SamplingOptions
     from flowvox.runtime.speech import Speech
-    from flowvox.runtime.tts import Options
 
 DEFAULT_OUTPUT = Path("speech.wav")
 STANDARD_OUTPUT = Path("-")
@@ -35,6 +35,10 @@ def say(
         Path, typer.Option("-o", "--out", help="WAV file; '-' writes it to standard output.")
     ] = DEFAULT_OUTPUT,
     seed: Annotated[int, typer.Option(help="Same seed, same codes.")] = 0,
+    quality: Annotated[
+        Literal["fast", "balanced", "full"] | None,
+        typer.Option(help="Evaluations of the flow; full, as published, by default."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Flow steps; 7 by default.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Guidance; 1.2 by default.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Stop then, at the latest.")] = None,
@@ -59,20 +63,16 @@ def say(
             check_output(path)
     if text == "-":
         text = _standard_input()
-    options: Options = {
-        "seed": seed,
-        "steps": steps,
-        "guidance": guidance,
-        "max_seconds": max_seconds,
-    }
+    options: SamplingOptions = {"quality": quality, "steps": steps, "guidance": guidance}
     if checkpoint is not None:
         from flowvox.cli.reference_speech import speak
 
-        speech = speak(checkpoint, text, voice, threads, options)
+        speech = speak(checkpoint, text, voice, threads, seed, max_seconds, options)
     else:
         from flowvox.runtime.tts import TTS
 
-        speech = TTS.load(bundle, device=device, threads=threads).synthesize(text, voice, **options)
+        tts = TTS.load(bundle, device=device, threads=threads)
+        speech = tts.synthesize(text, voice, seed=seed, max_seconds=max_seconds, **options)
     _write(speech, out, save_codes)
     if as_json:
         typer.echo(json.dumps(_result(speech, seed)))

@@ -1,4 +1,4 @@
-"""Which recipe and how many steps meet a target on a device, or why none does."""
+"""Which recipe and which preset of sampling meet a target on a device, or why none does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowvox.config import DEFAULT_STEPS, ModelConfig
+from flowvox.config import ModelConfig
 from flowvox.planner.devices import Device
 from flowvox.planner.formats import KERNELS, MOST_ROWS, per_weight
 from flowvox.planner.memory import Memory, artifact_bytes, memory
 from flowvox.planner.speed import Speed, predict
 from flowvox.planner.work import GUIDED, TOKENS, Product, frame_products
+from flowvox.presets import QUALITIES, Quality, preset
 from flowvox.recipe import Recipe
 
-STEPS = (DEFAULT_STEPS, 4)
 # A plan prefers what would meet the target even if the prediction were off by this much
 # (planner.published.ALLOWED).
 MARGIN = 1.25
@@ -24,13 +24,15 @@ NOT_OFFERED = ("fp32", "nf4", "int8-dynamic", "embedded")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recipe with a number of steps on the device.
+    """A recipe with a preset of sampling (flowvox.presets) on the device.
 
-    bits: stored per weight of what is multiplied in backbone and flow head; backbone_bits: the former.
+    evaluations: of the flow head a frame, what the preset's solver and steps take; bits: stored per
+    weight of what is multiplied in backbone and flow head; backbone_bits: the former.
     """
 
     recipe: str
-    steps: int
+    quality: Quality
+    evaluations: int
     bits: float
     backbone_bits: float
     bytes: int
@@ -80,10 +82,10 @@ class Plan:
 def make_plan(
     config: ModelConfig, recipes: Sequence[Recipe], device: Device, target: float
 ) -> Plan:
-    """Every recipe at every number of steps on the device; the best that meets `target` RTF.
+    """Every recipe with every preset on the device; the best that meets `target` RTF.
 
-    Best is more steps, then more bits per weight: the published setting as exactly as the device
-    allows, with a margin for the prediction's error where any candidate has one.
+    Best is more evaluations, then more bits per weight: the published setting as exactly as the
+    device allows, with a margin for the prediction's error where any candidate has one.
     """
     candidates = [
         candidate
@@ -91,14 +93,14 @@ def make_plan(
         if _runs_on(config, recipe, device)
         for candidate in _candidates(config, recipe, device)
     ]
-    candidates.sort(key=lambda c: (-c.steps, -c.bits, c.speed.rtf))
+    candidates.sort(key=lambda c: (-c.evaluations, -c.bits, c.speed.rtf))
     safe = next((c for c in candidates if c.meets(target / MARGIN)), None)
     choice = safe or next((c for c in candidates if c.meets(target)), None)
     fitting = [c for c in candidates if c.fits]
     offline = None
     if choice is None:
-        # Without a deadline nothing is gained by fewer steps.
-        offline = min(fitting, key=lambda c: (-c.steps, c.speed.rtf), default=None)
+        # Without a deadline nothing is gained by fewer evaluations.
+        offline = min(fitting, key=lambda c: (-c.evaluations, c.speed.rtf), default=None)
     frame_seconds = 1 / config.frame_rate
     reason = None if choice else _reason(device, candidates, target, frame_seconds)
     notes = _notes(config, device, recipes, choice or offline)
@@ -133,15 +135,16 @@ def _candidates(config: ModelConfig, recipe: Recipe, device: Device) -> list[Can
     return [
         Candidate(
             recipe=recipe.name,
-            steps=steps,
+            quality=quality,
+            evaluations=preset(quality).evaluations,
             bits=_bits(products),
             backbone_bits=_bits([p for p in products if p.stage == "backbone"]),
             bytes=size,
-            speed=predict(device, config, recipe, steps),
+            speed=predict(device, config, recipe, preset(quality).evaluations),
             memory=need,
             usable=device.usable * 1e9,
         )
-        for steps in STEPS
+        for quality in QUALITIES
     ]
 
 
@@ -170,7 +173,7 @@ def _reason(
     seconds = fastest.speed.frame["backbone"]
     what = f"the {int(fastest.backbone_bits)}-bit backbone alone"
     if seconds <= budget:
-        seconds, what = fastest.speed.total, f"{fastest.recipe} at {fastest.steps} steps"
+        seconds, what = fastest.speed.total, f"{fastest.recipe}, {fastest.quality} quality,"
     return f"{device.title}: {what} needs {_time(seconds)} per {frame_seconds:.2f} s frame{left}"
 
 
@@ -182,8 +185,12 @@ def _notes(
     config: ModelConfig, device: Device, recipes: Sequence[Recipe], shown: Candidate | None
 ) -> list[str]:
     notes = ["a prediction; docs/devices says how far such predictions were off"]
-    if shown and shown.steps < DEFAULT_STEPS:
-        notes.append(f"{shown.steps} steps are not the published {DEFAULT_STEPS}: listen first")
+    if shown and shown.quality != "full":
+        published = preset("full").evaluations
+        notes.append(
+            f"{shown.quality} evaluates the flow head {shown.evaluations} times a frame, not the "
+            f"published {published}: speak with --quality {shown.quality}, and listen first"
+        )
     recipe = next((r for r in recipes if shown and r.name == shown.recipe), None)
     if recipe is None or device.kind != "cuda":
         return notes
@@ -205,7 +212,8 @@ def _row(candidate: Candidate) -> dict[str, Any]:
     speed = candidate.speed
     return {
         "recipe": candidate.recipe,
-        "steps": candidate.steps,
+        "quality": candidate.quality,
+        "evaluations": candidate.evaluations,
         "rtf": round(speed.rtf, 3),
         "floor_rtf": round(speed.floor_rtf, 3),
         "ms_per_frame": {name: round(1e3 * s, 2) for name, s in speed.frame.items()},

@@ -61,11 +61,11 @@ def published_table() -> str:
 
 
 def predictions_table(names: list[str]) -> str:
-    """What `flowvox plan` says of the 4B model on these devices, every recipe and number of steps."""
+    """What `flowvox plan` says of the 4B model on these devices, every recipe with every preset."""
     config = shape_config("4b")
     shipped = [load_recipe(name) for name in shipped_recipes()]
     header = (
-        "device", "recipe", "steps", "RTF", "backbone + flow + codec, ms a frame", "first audio, s",
+        "device", "recipe", "quality", "RTF", "backbone + flow + codec, ms a frame", "first audio, s",
         "memory, GB", "fits",
     )  # fmt: skip
     rows = []
@@ -79,7 +79,7 @@ def predictions_table(names: list[str]) -> str:
                 (
                     name,
                     f"**{candidate.recipe}**" if chosen else candidate.recipe,
-                    str(candidate.steps),
+                    f"{candidate.quality} ({candidate.evaluations})",
                     f"{speed.rtf:.2f}",
                     " + ".join(f"{1e3 * seconds:.1f}" for seconds in speed.frame.values()),
                     f"{speed.first_audio:.2f}",
