@@ -12,7 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ NOISY_SPREAD = 0.25  # p95 over median beyond 1 + this marks a run as noisy
 
 @dataclass
 class Worker:
-    """A running bench_worker and what it has answered."""
+    """A running process that measures one artifact, and what it has answered."""
 
     path: Path
     process: subprocess.Popen[str]
@@ -44,15 +44,23 @@ class Worker:
     answers: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def start(cls, path: Path, threads: int) -> Worker:
-        """Raises FlowvoxError if the artifact does not load."""
-        command = [sys.executable, "-m", "flowvox.eval.bench_worker", str(path), str(threads)]
+    def start(
+        cls,
+        path: Path,
+        threads: int,
+        module: str = "bench_worker",
+        environment: Mapping[str, str] | None = None,
+    ) -> Worker:
+        """Run `flowvox.eval.<module>`. Raises FlowvoxError if the artifact does not load."""
+        command = [sys.executable, "-m", f"flowvox.eval.{module}", str(path), str(threads)]
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
+        )
         return cls(path, process, cls._answer(path, process))
 
-    def speak(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Ask for one utterance and wait for it."""
+    def ask(self, request: Any) -> dict[str, Any]:
+        """Send one request and wait for the answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
@@ -106,7 +114,7 @@ def run_bench(
         for index, request in enumerate([requests[0], *requests]):
             for worker in workers:
                 before = energy_joules()
-                answer = worker.speak(request)
+                answer = worker.ask(request)
                 answer["joules"] = spent_joules(before, energy_joules())
                 if index and answer["frames"]:
                     worker.answers.append(answer | {"request": index})

@@ -32,6 +32,9 @@ def bench(
     shape: Annotated[
         str, typer.Option(help="With --component: 4b, tiny, or a file like params.json.")
     ] = "4b",
+    limit: Annotated[
+        bool, typer.Option(help="Backbone against memory bandwidth and llama.cpp.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -43,6 +46,11 @@ def bench(
         return
     if not bundles:
         raise typer.BadParameter("name a bundle, or --component flow to compare storage formats")
+    if limit:
+        if len(bundles) > 1 or baseline:
+            raise typer.BadParameter("--limit measures one bundle")
+        _bench_limit(bundles[0], rounds, threads, as_json)
+        return
     from flowvox.cli.artifact import open_artifact
     from flowvox.cli.progress import step_progress
     from flowvox.eval.bench import run_bench
@@ -71,6 +79,33 @@ def _bench_component(component: Component, shape: str, threads: int | None, as_j
         typer.echo(json.dumps({"shape": shape, **result}))
     else:
         _print_component(result)
+
+
+def _bench_limit(bundle: Path, rounds: int, threads: int | None, as_json: bool) -> None:
+    from flowvox.cli.progress import step_progress
+    from flowvox.eval.limit import PEER_MISSING, bench_limit
+
+    with step_progress("rounds") as report:
+        result = bench_limit(bundle, rounds=rounds, threads=threads, report=report)
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    ours, peer, machine = result["backbone"], result["llama_cpp"], result["machine"]
+    typer.echo(f"memory is read at {result['bandwidth_gb_s']:.1f} GB/s")
+    typer.echo(
+        f"the backbone ({ours['bytes'] / 1e9:.2f} GB) takes {ours['ms']:.1f} ms a frame: "
+        f"{ours['gb_s']:.1f} GB/s, {100 * ours['share']:.0f} % of that"
+    )
+    if peer is None:
+        typer.echo(PEER_MISSING)
+    else:
+        typer.echo(
+            f"llama.cpp ({peer['version']}, {peer['format']}) takes {peer['ms']:.1f} ms: "
+            f"{peer['ratio']:.2f} times as long"
+        )
+    typer.echo(
+        f"{machine['processor']}, {machine['threads']} threads, onnxruntime {machine['onnxruntime']}"
+    )
 
 
 def _print_component(result: dict[str, Any]) -> None:
