@@ -20,8 +20,10 @@ from flowvox.planner.devices import THIS, Device, Kernel, cpu_kernels, table_dat
 from flowvox.planner.formats import per_weight
 from flowvox.recipe import Rule
 
-INPUTS, OUTPUTS, BLOCK = 3072, 9216, 32
-MATRICES = {"float32": 1, "int8-dynamic": 4, "int8": 4, "int4": 8}  # each format about 120 MB
+INPUTS, OUTPUTS = 3072, 9216
+BITS, BLOCKS = {"int8": 8, "int4": 4, "int2": 2}, {"int2": 64}  # other blocks are of 32
+# Each format about 120 MB.
+MATRICES = {"float32": 1, "int8-dynamic": 4, "int8": 4, "int4": 8, "int2": 12}
 FEW, MANY = 6, 64  # rows: the flow head's three tokens in two guidance branches; a piece of prompt
 PASSES, SECONDS = 9, 0.6
 STREAM_BYTES = 128 << 20
@@ -78,7 +80,7 @@ def _kernel(name: str, threads: int) -> Kernel:
     session = _session(_products(name, MATRICES[name]), threads)
     one, few, many = (_run_seconds(session, rows) for rows in (1, FEW, MANY))
     weights = MATRICES[name] * INPUTS * OUTPUTS
-    bytes_read = weights * per_weight(Rule("*", name, block=BLOCK))
+    bytes_read = weights * per_weight(Rule("*", name, block=BLOCKS.get(name, 32)))
     operations = 2 * weights / 1e9
     return Kernel(bytes_read / one / 1e9, operations * FEW / few, operations * MANY / many)
 
@@ -111,13 +113,14 @@ def _products(name: str, count: int) -> Any:
                 helper.make_node("Mul", [f"f{i}", "scale"], [f"y{i}"]),
             ]
         else:
-            bits, blocks = (4 if name == "int4" else 8), INPUTS // BLOCK
-            packed = rng.integers(0, 256, (OUTPUTS, blocks, BLOCK * bits // 8), dtype=np.uint8)
+            bits, block = BITS[name], BLOCKS.get(name, 32)
+            blocks = INPUTS // block
+            packed = rng.integers(0, 256, (OUTPUTS, blocks, block * bits // 8), dtype=np.uint8)
             scales = np.full(OUTPUTS * blocks, 0.01, dtype=np.float32)
             operands = ["x", constant(f"w{i}", packed), constant(f"s{i}", scales)]
             node = helper.make_node(
                 "MatMulNBits", operands, [f"y{i}"], domain="com.microsoft", K=INPUTS, N=OUTPUTS,
-                bits=bits, block_size=BLOCK, accuracy_level=4,
+                bits=bits, block_size=block, accuracy_level=4,
             )  # fmt: skip
             nodes.append(node)
         results.append(helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, ["rows", OUTPUTS]))

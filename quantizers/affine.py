@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flowvox.quantizers.blocks import Floats, Grid, stored_scales
 
 # Shares of the range that candidates keep at the low and at the high end.
-SHARES = {4: (1.06, 0.94, 0.82), 8: (1.0,)}
+SHARES = {2: (1.0, 0.85, 0.7, 0.55, 0.4), 4: (1.06, 0.94, 0.82), 8: (1.0,)}
 REFINEMENTS = 2
 
 

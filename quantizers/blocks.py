@@ -68,7 +68,16 @@ def cut(weights: Floats, block: int) -> Floats:
 
 
 def pack(levels: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """[n, even] levels: two 4-bit ones a byte, the first in the low nibble; 8-bit ones as they are."""
-    if bits == 8:
-        return levels
-    return (levels[:, 0::2] | (levels[:, 1::2] << 4)).astype(np.uint8)
+    """[n, m] levels, m a multiple of 8 / bits: so many a byte, the first in the lowest bits."""
+    together = 8 // bits
+    packed = levels[:, 0::together].copy()
+    for i in range(1, together):
+        packed |= levels[:, i::together] << (i * bits)
+    return packed
+
+
+def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """The levels of `pack`, along the last axis."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    levels = packed[..., None] >> shifts & np.uint8((1 << bits) - 1)
+    return levels.reshape(*packed.shape[:-1], -1)

@@ -17,7 +17,7 @@ from flowvox.quantizers.weights import DynamicWeights, FloatWeights, MatrixWeigh
 from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
 from flowvox.tensors import Shape, component_of
 
-BITS = {"int8": 8, "int4": 4}
+BITS = {"int8": 8, "int4": 4, "int2": 2}
 PACKAGES = {"nf4": "bitsandbytes", "int8-dynamic": "optimum.onnxruntime"}
 
 

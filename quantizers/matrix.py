@@ -37,7 +37,7 @@ def quantize_blocks(
     symmetric: bool = True,
     statistics: InputStatistics | None = None,
 ) -> BlockWeights:
-    """weights [rows, columns] -> blocks along the columns, for bits 4 or 8.
+    """weights [rows, columns] -> blocks along the columns, for bits 2, 4 or 8.
 
     Raises RecipeError where a weight is too large for float16 scales.
     """

@@ -15,7 +15,11 @@ from flowvox.quantizers.blocks import Floats, Grid, stored_scales
 
 # Candidate positions of the largest weight on the grid, in units of the largest level. Above 1 the
 # largest weight is clipped, which pays where it is an outlier.
-SEARCH_GRID = {4: (0.78, 0.86, 0.93, 1.0, 1.07, 1.15), 8: (0.97, 1.0)}
+SEARCH_GRID = {
+    2: (0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.7, 2.0, 2.3),
+    4: (0.78, 0.86, 0.93, 1.0, 1.07, 1.15),
+    8: (0.97, 1.0),
+}
 
 
 def round_symmetric(blocks: Floats, bits: int) -> Grid:

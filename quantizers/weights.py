@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.errors import RecipeError
+from flowvox.quantizers.blocks import pack, unpack
 
 LARGEST_HALF = 65504.0
 
@@ -42,10 +43,10 @@ class FloatWeights:
 class BlockWeights:
     """MatMulNBits blocks of a matrix [rows, columns]: scale (level - zero).
 
-    packed: uint8 [rows, blocks, block * bits / 8], levels, low nibble first; scales: [rows, blocks],
-    float16, or float32 where they were taken over from a format with finer scales; zeros: uint8
-    [rows, blocks], None for 2^(bits-1) everywhere (symmetric). The last block of a row is padded with
-    zeros.
+    packed: uint8 [rows, blocks, block * bits / 8], levels, the first in the lowest bits; scales:
+    [rows, blocks], float16, or float32 where they were taken over from a format with finer scales;
+    zeros: uint8 [rows, blocks], None for 2^(bits-1) everywhere (symmetric). The last block of a row is
+    padded with zeros.
     """
 
     bits: int
@@ -58,16 +59,12 @@ class BlockWeights:
     def packed_zeros(self) -> NDArray[np.uint8]:
         """Zero points as they are stored: uint8 [rows, blocks * bits / 8, rounded up]."""
         assert self.zeros is not None
-        if self.bits == 8:
-            return self.zeros
-        even = np.pad(self.zeros, ((0, 0), (0, self.zeros.shape[1] % 2)))
-        return (even[:, 0::2] | (even[:, 1::2] << 4)).astype(np.uint8)
+        padding = -self.zeros.shape[1] % (8 // self.bits)
+        return pack(np.pad(self.zeros, ((0, 0), (0, padding))), self.bits)
 
     def dequantized(self) -> NDArray[np.float32]:
         """float32 [rows, columns]."""
-        values = self.packed
-        if self.bits == 4:
-            values = np.stack([values & 15, values >> 4], axis=-1).reshape(*values.shape[:2], -1)
+        values = unpack(self.packed, self.bits)
         zeros: Any = 1 << (self.bits - 1) if self.zeros is None else self.zeros[..., None]
         centred = values.astype(np.float32) - zeros
         wide = centred * self.scales.astype(np.float32)[..., None]

@@ -24,7 +24,14 @@ from flowvox.tensors import CODE_EMBEDDINGS, TOKEN_EMBEDDINGS
 
 VERSION = 1
 PLAIN_FORMATS = ("float32", "float16", "omit")
-BUNDLE_FORMATS = ("int8", "int4", "w8a8", "nf4", "int8-dynamic")  # only ONNX bundles have them
+BUNDLE_FORMATS = (
+    "int8",
+    "int4",
+    "int2",
+    "w8a8",
+    "nf4",
+    "int8-dynamic",
+)  # only ONNX bundles have them
 GGUF_FORMATS = (  # only GGUF files have them
     "bfloat16", "q8_0", "q6_k", "q5_k", "q4_k", "q5_1", "q5_0", "q4_1", "q4_0",
 )  # fmt: skip
@@ -33,15 +40,17 @@ OMITTABLE = "codec_encoder"  # the one component that speaking does not need
 METHODS = {  # how scales and levels are found
     "int8": ("round", "search", "hqq"),
     "int4": ("round", "search", "hqq"),
+    "int2": ("round", "search", "hqq"),
     "w8a8": ("round", "search"),
 }
 CALIBRATED = ("imatrix", "gptq")  # methods that want to know what the model's activations are
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
     "int4": (16, 32, 64, 128, 256),
+    "int2": (64, 128),  # others run a hundred times slower in onnxruntime 1.32
     "nf4": (64, 128, 256),
 }
-AFFINE = ("int8", "int4")  # their blocks may have zero points
+AFFINE = ("int8", "int4", "int2")  # their blocks may have zero points
 COMPONENTS = (
     "backbone",
     "flow",
@@ -58,9 +67,9 @@ TABLE_FORMATS = ("float32", "float16", "int8", "int4", *GGUF_FORMATS)
 class Rule:
     """How the matching tensors are stored.
 
-    format: see FORMATS; block: weights that share a scale (int8, int4, nf4); method: how scales and
-    levels are found (int8, int4, w8a8); symmetric: whether the zero point is the middle of the range
-    or each block's own (int8, int4). Tables in int8 have one scale per row. See docs/recipes.md.
+    format: see FORMATS; block: weights that share a scale (BLOCKS); method: how scales and levels
+    are found (METHODS); symmetric: whether the zero point is the middle of the range or each block's
+    own (AFFINE). Tables in int8 have one scale per row. See docs/recipes.md.
     """
 
     component: str

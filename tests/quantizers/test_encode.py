@@ -14,11 +14,12 @@ from flowvox.recipe import Recipe, Rule, load_recipe
 SHAPES = {"layers.0.attention.wq.weight": (24, 72), "norm.weight": (72,)}
 
 
-@pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4", "w8a8"])
+@pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4", "int2", "w8a8"])
 @pytest.mark.parametrize("shape", [(24, 72), (5, 32), (1, 1)])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_planned_bytes_are_stored_bytes(fmt: str, shape: tuple[int, int], symmetric: bool) -> None:
-    weights, rule = np.ones(shape, dtype=np.float32), Rule("backbone", fmt, symmetric=symmetric)
+    weights, block = np.ones(shape, dtype=np.float32), 64 if fmt == "int2" else 32
+    rule = Rule("backbone", fmt, block=block, symmetric=symmetric)
     encoded = encode_matrix(weights, rule)
     if isinstance(encoded, BlockWeights):
         size = encoded.packed.nbytes + encoded.scales.nbytes

@@ -14,7 +14,7 @@ from flowvox.errors import RecipeError
 from flowvox.quantizers.matrix import find_grid, quantize_blocks, quantize_rows
 
 METHODS = ("round", "search", "hqq")
-BITS, SYMMETRIC = st.sampled_from([4, 8]), st.booleans()
+BITS, SYMMETRIC = st.sampled_from([2, 4, 8]), st.booleans()
 BLOCKS = hnp.arrays(
     np.float32,
     st.tuples(st.integers(1, 6), st.just(32)),
@@ -44,7 +44,8 @@ def test_a_search_spends_its_error_where_it_matters_least(
 
 
 @pytest.mark.parametrize(
-    ("bits", "symmetric", "gain"), [(4, True, 0.92), (8, True, 0.9), (4, False, 0.92)]
+    ("bits", "symmetric", "gain"),
+    [(2, True, 0.85), (4, True, 0.92), (8, True, 0.9), (2, False, 0.7), (4, False, 0.92)],
 )
 def test_search_beats_rounding_on_gaussian_weights(bits: int, symmetric: bool, gain: float) -> None:
     weights = np.random.default_rng(0).normal(size=(64, 512)).astype(np.float32)
@@ -104,12 +105,15 @@ def test_constant_and_extreme_rows(value: float, symmetric: bool) -> None:
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize(("columns", "block"), [(64, 32), (72, 32), (128, 128), (40, 16)])
+@pytest.mark.parametrize(
+    ("bits", "columns", "block"),
+    [(bits, *size) for bits in (4, 8) for size in ((64, 32), (72, 32), (128, 128), (40, 16))]
+    + [(2, 64, 64), (2, 72, 64), (2, 128, 128)],
+)
 def test_onnxruntime_multiplies_as_we_dequantize(
     bits: int, columns: int, block: int, symmetric: bool
 ) -> None:
-    """MatMulNBits of the identity gives back the weights: nibble order, offsets, padding."""
+    """MatMulNBits of the identity gives back the weights: order of bits, offsets, padding."""
     weights = np.random.default_rng(1).normal(0.3, 1, size=(24, columns)).astype(np.float32)
     encoded = quantize_blocks(weights, bits, block, "search", symmetric=symmetric)
     stored = {"q": encoded.packed, "s": encoded.scales.astype(np.float32)}

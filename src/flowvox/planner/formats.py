@@ -15,13 +15,13 @@ from flowvox.tensors import Shape, component_of
 
 # The formats that onnxruntime has a kernel for.
 KERNELS = {
-    "cpu": ("float32", "float16", "int8", "int4", "w8a8", "int8-dynamic", "nf4"),
+    "cpu": ("float32", "float16", "int8", "int4", "int2", "w8a8", "int8-dynamic", "nf4"),
     "cuda": ("float32", "float16", "int8", "int4", "nf4"),
 }
 PLAIN = {"float32": 4, "float16": 2}
 CHANNELS = {"w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
 # bits of a level, bytes of a block's scale
-BLOCKED = {"int8": (8, 2), "int4": (4, 2), "nf4": (4, 4)}
+BLOCKED = {"int8": (8, 2), "int4": (4, 2), "int2": (2, 2), "nf4": (4, 4)}
 # MatMulNBits keeps its blocks a second time, in the kernel's own layout with wide scales and sums:
 # 1.70 GiB anonymous for a 1.46 GB file (onnxruntime 1.32, x86).
 PREPACKED = 1.25
@@ -74,7 +74,7 @@ def resident(rule: Rule, kind: str) -> float:
     """Bytes per weight in memory while it runs. The CPU widens float16 when it loads."""
     if kind == "cpu" and rule.format == "float16":
         return float(PLAIN["float32"])
-    if kind == "cpu" and rule.format in {"int8", "int4"}:
+    if kind == "cpu" and rule.format in {"int8", "int4", "int2"}:
         return PREPACKED * per_weight(rule)
     return per_weight(rule)
 
