@@ -35,6 +35,12 @@ def bench(
     limit: Annotated[
         bool, typer.Option(help="Backbone against memory bandwidth and llama.cpp.")
     ] = False,
+    long: Annotated[
+        float | None,
+        typer.Option(
+            "--long", min=1, help="Speak so many seconds, then ROUNDS sentences: memory, drift."
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -46,10 +52,13 @@ def bench(
         return
     if not bundles:
         raise typer.BadParameter("name a bundle, or --component flow to compare storage formats")
-    if limit:
-        if len(bundles) > 1 or baseline:
-            raise typer.BadParameter("--limit measures one bundle")
-        _bench_limit(bundles[0], rounds, threads, as_json)
+    if limit or long is not None:
+        if len(bundles) > 1 or baseline or (limit and long is not None):
+            raise typer.BadParameter("--limit or --long measure one bundle, one at a time")
+        if long is None:
+            _bench_limit(bundles[0], rounds, threads, as_json)
+        else:
+            _bench_long(bundles[0], long, rounds, threads, as_json)
         return
     from flowvox.cli.artifact import open_artifact
     from flowvox.cli.progress import step_progress
@@ -106,6 +115,34 @@ def _bench_limit(bundle: Path, rounds: int, threads: int | None, as_json: bool) 
     typer.echo(
         f"{machine['processor']}, {machine['threads']} threads, onnxruntime {machine['onnxruntime']}"
     )
+
+
+def _bench_long(
+    bundle: Path, seconds: float, utterances: int, threads: int | None, as_json: bool
+) -> None:
+    from flowvox.cli.progress import step_progress
+    from flowvox.eval.long_run import long_run
+
+    with step_progress("speaking") as report:
+        result = long_run(
+            bundle, seconds=seconds, utterances=utterances, threads=threads, report=report
+        )
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    one, many = result["one"], result["many"]
+    drift = one["drift"]
+    typer.echo(
+        f"{one['audio_seconds']:.1f} s in one go: RTF {one['rtf']:.3f}, memory {_grown(one)}; streamed "
+        f"against whole: {drift['beginning']:.1e} at the beginning, {drift['end']:.1e} at the end"
+    )
+    typer.echo(f"{many['utterances']} utterances in a row: memory {_grown(many)}")
+
+
+def _grown(row: dict[str, Any]) -> str:
+    if row["grown_bytes"] is None:
+        return "unknown"
+    return f"{row['anonymous_bytes'] / 1e6:.0f} MB ({row['grown_bytes'] / 1e6:+.1f})"
 
 
 def _print_component(result: dict[str, Any]) -> None:
