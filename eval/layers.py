@@ -30,6 +30,8 @@ class LayerProbe:
         model = onnx.load(str(folder / f"{BACKBONE}.onnx"), load_external_data=False)
         sums = [node.output[3] for node in model.graph.node if node.op_type == NORM and
                 len(node.output) > 3 and node.output[3]]  # fmt: skip
+        half = model.graph.input[-1].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
+        self._cache = "float16" if half else "float32"
         self._names = sums[1::2]  # two a layer: after attention, after the feed-forward part
         for name in self._names:
             shape = (1, "sequence", config.backbone.dim)
@@ -55,7 +57,7 @@ class LayerProbe:
             "rope_cos": cos,
             "rope_sin": sin,
         }
-        for spec in cache_specs(self._config, "past"):
+        for spec in cache_specs(self._config, "past", self._cache):
             shape = [length if isinstance(axis, str) else axis for axis in spec.shape]
             feeds[spec.name] = np.zeros(shape, dtype=spec.dtype)
         return [values[0] for values in self._session.run(self._names, feeds)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flowvox.bundle import Bundle
 from flowvox.config import END_VALUE, SPECIAL_CODES
-from flowvox.graphs import BACKBONE, CODEC_DECODER, FLOW, graph_specs
+from flowvox.graphs import BACKBONE, CODEC_DECODER, FLOW
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.runtime.backbone import BackboneRunner
 from flowvox.runtime.binding import Rows
@@ -35,10 +35,11 @@ class Engine:
     """The sessions and tables of a bundle."""
 
     def __init__(self, bundle: Bundle, device: Device, threads: int) -> None:
-        specs = graph_specs(bundle.config, encoder=False)
+        specs = bundle.graphs
         self.bundle, self.config = bundle, bundle.config
         self._sessions: dict[str, ort.InferenceSession] = {
-            name: open_session(bundle, spec, device, threads) for name, spec in specs.items()
+            name: open_session(bundle, specs[name], device, threads)
+            for name in (BACKBONE, FLOW, CODEC_DECODER)
         }
         self._tokens = bundle.table("token_embeddings")
         self._codes = bundle.table("code_embeddings")

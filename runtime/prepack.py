@@ -18,7 +18,7 @@ from flowvox.config import ModelConfig
 from flowvox.errors import BundleError, FlowvoxError, OutputError
 from flowvox.feeds import Feeds, backbone_feeds, decoder_feeds
 from flowvox.files import folder_beside
-from flowvox.graphs import BACKBONE, FLOW, GraphSpec, graph_specs
+from flowvox.graphs import BACKBONE, CODEC_ENCODER, FLOW, GraphSpec
 from flowvox.machine import cores
 from flowvox.runtime.prepacked import (
     LOG,
@@ -47,7 +47,7 @@ def prepack(
     Memory holds one graph as speaking does. Raises OutputError (no space, no permission) and
     BundleError, and then leaves nothing half-written.
     """
-    specs = graph_specs(bundle.config, encoder=False)
+    specs = {name: spec for name, spec in bundle.graphs.items() if name != CODEC_ENCODER}
     folders = {}
     for done, (name, spec) in enumerate(specs.items()):
         report(done, len(specs))

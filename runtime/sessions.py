@@ -13,7 +13,12 @@ from flowvox.graphs import Axis, GraphSpec, TensorSpec
 from flowvox.runtime.prepacked import LOG, find_prepacked
 from flowvox.runtime.providers import CPU, Device, Provider, check_started, choose_providers
 
-ORT_TYPES = {"float32": "tensor(float)", "int32": "tensor(int32)", "int64": "tensor(int64)"}
+ORT_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "int32": "tensor(int32)",
+    "int64": "tensor(int64)",
+}
 Signature = list[tuple[str, str, list[Axis]]]
 
 

@@ -41,14 +41,34 @@ DTYPES = {
     "bool": TensorProto.BOOL,
 }
 
+# Nodes that stay in float16 where their first inputs are (None: all of them). They move values, or
+# sum them in float32; whatever else is computed from a float16 value is computed in float32.
+HALF_INPUTS = {
+    "MatMul": None,
+    "MatMulNBits": 1,
+    "GroupQueryAttention": 5,
+    "MultiHeadAttention": 3,
+    "Sigmoid": 1,
+    "Concat": None,
+    **dict.fromkeys(("Expand", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"), 1),
+}
+
 Array = NDArray[Any]
 
 
 class GraphBuilder:
-    """Collects the nodes of one graph; `save` writes `<name>.onnx` beside its data file."""
+    """Collects the nodes of one graph; `save` writes `<name>.onnx` beside its data file.
 
-    def __init__(self, spec: GraphSpec, folder: Path, weights: GraphWeights) -> None:
-        self.spec, self.folder, self.weights = spec, folder, weights
+    half: multiply matrices that are stored in float16 or in blocks in float16. The builder knows which
+    values are float16 and casts them where a node needs float32.
+    """
+
+    def __init__(
+        self, spec: GraphSpec, folder: Path, weights: GraphWeights, *, half: bool = False
+    ) -> None:
+        self.spec, self.folder, self.weights, self.half = spec, folder, weights, half
+        self._halves = {value.name for value in spec.inputs if value.dtype == "float16"}
+        self._casts: dict[str, str] = {}  # float32 of a float16 value and the reverse
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._count = 0
@@ -70,9 +90,11 @@ class GraphBuilder:
         assert self._data is not None
         self._data.close()
 
-    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+    def op(
+        self, kind: str, *inputs: str, domain: str = "", half: bool = False, **attributes: Any
+    ) -> str:
         """Append a node with one output and return the output's name."""
-        return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
+        return self.ops(kind, *inputs, outputs=1, domain=domain, half=half, **attributes)[0]
 
     def ops(
         self,
@@ -81,13 +103,19 @@ class GraphBuilder:
         outputs: int,
         named_outputs: Sequence[str] = (),
         domain: str = "",
+        half: bool = False,
         **attributes: Any,
     ) -> list[str]:
         """Append a node with several outputs; return their names.
 
         `named_outputs` follow the returned ones and are outputs of the graph itself, with no copy in
-        between: the runtime binds them to memory of its own.
+        between: the runtime binds them to memory of its own. half: the node may compute in float16
+        where all inputs are, though its kind is none of HALF_INPUTS.
         """
+        stays = HALF_INPUTS.get(kind, None if half else 0)
+        narrow = bool(inputs[:stays]) and self._halves.issuperset(inputs[:stays])
+        if not narrow:
+            inputs = tuple(self.wide(value) for value in inputs)
         self._count += 1
         title = f"{kind}_{self._count}"
         names = [f"{title}.{i}" if i else title for i in range(outputs)]
@@ -95,10 +123,34 @@ class GraphBuilder:
         self._nodes.append(
             helper.make_node(kind, list(inputs), every, title, domain=domain, **attributes)
         )
+        if narrow:
+            self._halves.update(names)
         return names
+
+    def narrow(self, value: str) -> str:
+        """`value` in float16."""
+        return value if value in self._halves else self._cast(value, "float16")
+
+    def wide(self, value: str) -> str:
+        """`value`, in float32 if it is float16."""
+        return self._cast(value, "float32") if value in self._halves else value
+
+    def fitting(self, value: str) -> str:
+        """`value` in the type that products and attention compute in."""
+        return self.narrow(value) if self.half else value
+
+    def _cast(self, value: str, dtype: str) -> str:
+        if value not in self._casts:
+            name = f"{value}.{dtype}"
+            self._nodes.append(helper.make_node("Cast", [value], [name], name, to=DTYPES[dtype]))
+            self._casts[value], self._casts[name] = name, value
+            if dtype == "float16":
+                self._halves.add(name)
+        return self._casts[value]
 
     def rename(self, value: str, output: str) -> None:
         """Make `value` the graph output `output`."""
+        value = self.wide(value)
         self._nodes.append(helper.make_node("Identity", [value], [output], f"output_{output}"))
 
     def constant(self, value: Array | Sequence[int] | Sequence[float] | float) -> str:
@@ -164,6 +216,10 @@ class GraphBuilder:
         """x @ W^T for the checkpoint's [out, in] matrix `name`, in the format the recipe says."""
         weights = self.weights.matrix(name)
         if isinstance(weights, FloatWeights):
+            if self.half and weights.values.dtype == np.float16:
+                stored = self.store(name, weights.transposed().values)
+                self._halves.add(stored)
+                return self.op("MatMul", self.narrow(x), stored)
             return self.op("MatMul", x, self._place_float(name, weights.transposed()))
         if isinstance(weights, ChannelWeights):
             return self._channels(x, name, weights)
@@ -184,13 +240,17 @@ class GraphBuilder:
 
     def _blocks(self, x: str, name: str, weights: BlockWeights) -> str:
         packed = self.store(f"{name}.q{weights.bits}", weights.packed)
-        scales = self._place_float(f"{name}.scales", FloatWeights(weights.scales))
+        if self.half:
+            stored = FloatWeights.stored(weights.scales.astype(np.float32), half=True)
+            scales = self.store(f"{name}.scales", stored.values)
+        else:
+            scales = self._place_float(f"{name}.scales", FloatWeights(weights.scales))
         zeros = []
         if weights.zeros is not None:
             zeros = [self.store(f"{name}.zeros", weights.packed_zeros())]
         return self.op(
             "MatMulNBits",
-            x,
+            self.fitting(x),
             packed,
             scales,
             *zeros,
@@ -252,7 +312,8 @@ class GraphBuilder:
 
     def body(self) -> GraphBuilder:
         """A builder for a Loop body: own nodes, this graph's weights."""
-        inner = GraphBuilder(self.spec, self.folder, self.weights)
+        inner = GraphBuilder(self.spec, self.folder, self.weights, half=self.half)
+        inner._halves = self._halves
         inner._initializers, inner._data = self._initializers, self._data
         inner.dynamic = self.dynamic
         inner._widened = set(self._widened)

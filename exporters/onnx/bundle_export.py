@@ -58,7 +58,8 @@ def export_bundle(
     config = source.config
     check_recipe(recipe, source.shapes)
     check_target(out, overwrite=overwrite)
-    specs = graph_specs(config, encoder=source.has_encoder and not recipe.omits(CODEC_ENCODER))
+    encoder = source.has_encoder and not recipe.omits(CODEC_ENCODER)
+    specs = graph_specs(config, encoder=encoder, cache=recipe.compute)
     with progress("reading") as report:
         source_hash = source.source_hash(report)
     key = conversion_key(source_hash, recipe)
@@ -113,12 +114,13 @@ def _graph(
     recordings: dict[str, Recording],
 ) -> dict[str, Any]:
     """Write one graph and return what its check says."""
-    with GraphBuilder(spec, folder, weights) as graph:
+    half = recipe.compute == "float16" and spec.name in (BACKBONE, FLOW)
+    with GraphBuilder(spec, folder, weights, half=half) as graph:
         BUILDERS[spec.name](graph, config)
         graph.save()
     if graph.dynamic:
         quantize_dynamic(folder, spec.name, graph.dynamic)
-    return check_graph(folder, spec.name, recordings[spec.name], recipe)
+    return check_graph(folder, spec, recordings[spec.name], recipe)
 
 
 def check_target(out: Path, *, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from flowvox.errors import FlowvoxError
 from flowvox.exporters.onnx.slices import SlicedGraph
+from flowvox.graphs import GraphSpec
 from flowvox.recipe import Recipe
 
 # Largest relative error sqrt(mean (a-b)^2 / mean b^2) per storage format. They catch a wrong graph,
@@ -37,13 +38,17 @@ class Recording:
     outputs: Mapping[str, NDArray[Any]]
 
 
-def check_graph(folder: Path, graph: str, recording: Recording, recipe: Recipe) -> dict[str, Any]:
-    """Run `graph`, slice by slice, and compare. Raises FlowvoxError outside the tolerance.
+def check_graph(
+    folder: Path, spec: GraphSpec, recording: Recording, recipe: Recipe
+) -> dict[str, Any]:
+    """Run the graph, slice by slice, and compare. Raises FlowvoxError outside the tolerance.
 
     Codes (integers) may differ in 0.1 % of places, where the reference itself is at a tie.
     """
-    names = list(recording.outputs)
-    (values,) = SlicedGraph(folder, graph).run(names, [recording.feeds])
+    graph, names = spec.name, list(recording.outputs)
+    dtypes = {value.name: value.dtype for value in spec.inputs}
+    feeds = {name: array.astype(dtypes[name]) for name, array in recording.feeds.items()}
+    (values,) = SlicedGraph(folder, graph).run(names, [feeds])
     rules = [rule for rule in recipe.rules if fnmatchcase(graph, rule.component)]
     tolerance = max(TOLERANCES[rule.format] for rule in rules if rule.format in TOLERANCES)
     errors = {}

@@ -27,5 +27,6 @@ def add_and_norm(g: GraphBuilder, x: str, branch: str, name: str, eps: float) ->
 def swiglu(g: GraphBuilder, x: str, prefix: str) -> str:
     """w2(silu(w1 x) * w3 x)."""
     gate = g.linear(x, f"{prefix}w1.weight")
-    silu = g.op("Mul", gate, g.op("Sigmoid", gate))
-    return g.linear(g.op("Mul", silu, g.linear(x, f"{prefix}w3.weight")), f"{prefix}w2.weight")
+    silu = g.op("Mul", gate, g.op("Sigmoid", gate), half=True)
+    gated = g.op("Mul", silu, g.linear(x, f"{prefix}w3.weight"), half=True)
+    return g.linear(gated, f"{prefix}w2.weight")

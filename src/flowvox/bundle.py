@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from flowvox.config import ModelConfig
 from flowvox.errors import BundleError, VoiceError
 from flowvox.files import folder_beside
-from flowvox.graphs import CODEC_ENCODER, graph_specs
+from flowvox.graphs import CODEC_ENCODER, GraphSpec, graph_specs
 from flowvox.manifest import MANIFEST, SCHEMA, read_manifest
 from flowvox.tables import Table
 from flowvox.tokenizer import Tokenizer
@@ -117,9 +117,7 @@ class Bundle:
             folder = file.is_dir() and not file.is_symlink()
             if not folder and name not in files and name != MANIFEST:
                 yield f"{file}: does not belong to the bundle; remove it"
-        encoder = CODEC_ENCODER in self.manifest["graphs"]
-        specs = graph_specs(self.config, encoder=encoder)
-        if self.manifest["graphs"] != {name: spec.to_dict() for name, spec in specs.items()}:
+        if self.manifest["graphs"] != {n: spec.to_dict() for n, spec in self.graphs.items()}:
             yield f"{self.path}: its graphs are not those of this flowvox; make the bundle again"
 
     def _referenced(self) -> Iterator[str]:
@@ -145,6 +143,16 @@ class Bundle:
         if name not in self.manifest["files"]:
             raise BundleError(f"{self.path}/{MANIFEST}: {name!r} is not in its list of files")
         return path
+
+    @property
+    def graphs(self) -> dict[str, GraphSpec]:
+        """The contract of every graph, as the recipe makes them."""
+        half = self.manifest["recipe"].get("compute") == "float16"
+        return graph_specs(
+            self.config,
+            encoder=CODEC_ENCODER in self.manifest["graphs"],
+            cache="float16" if half else "float32",
+        )
 
     @property
     def voices(self) -> list[str]:

@@ -15,8 +15,10 @@ from flowvox.schedule import rope_tables
 Feeds = dict[str, NDArray[Any]]
 
 
-def backbone_feeds(config: ModelConfig, embeddings: NDArray[np.float32]) -> Feeds:
-    """The whole sequence [1, S, dim] at once, with a cache of just its length."""
+def backbone_feeds(
+    config: ModelConfig, embeddings: NDArray[np.float32], cache: str = "float32"
+) -> Feeds:
+    """The whole sequence [1, S, dim] at once, with a cache of just its length and dtype `cache`."""
     positions = embeddings.shape[1]
     cos, sin = rope_tables(config.backbone, positions)
     length = np.array([positions], dtype=np.int32)
@@ -26,7 +28,7 @@ def backbone_feeds(config: ModelConfig, embeddings: NDArray[np.float32]) -> Feed
         "total_length": length,
         "rope_cos": cos,
         "rope_sin": sin,
-        **_zeros(cache_specs(config, "past"), positions),
+        **_zeros(cache_specs(config, "past", cache), positions),
     }
 
 

@@ -1,7 +1,8 @@
 """The contract of every ONNX graph: names, dtypes and shapes, declared once as data.
 
 The exporter builds to it, the runtime binds to it, the tests check it. Symbolic axes are strings.
-All activations cross a graph's border in float32 whatever the weights are stored in.
+All activations cross a graph's border in float32 whatever the weights are stored in; the KV cache has
+the type that attention computes in.
 
 backbone
     `embeddings` are the S new positions (prompt, or one frame's B.7 sum). The KV cache is a set of
@@ -68,26 +69,28 @@ BACKBONE, FLOW, CODEC_DECODER, CODEC_ENCODER = "backbone", "flow", "codec_decode
 SCHEDULE_COLUMNS = ("time", "guidance", "advance", "weight", "previous_weight")
 
 
-def graph_specs(config: ModelConfig, *, encoder: bool) -> dict[str, GraphSpec]:
-    """All graphs of a bundle, by name."""
-    graphs = [backbone_graph(config), flow_graph(config), codec_decoder_graph(config)]
+def graph_specs(
+    config: ModelConfig, *, encoder: bool, cache: str = "float32"
+) -> dict[str, GraphSpec]:
+    """All graphs of a bundle, by name. cache: dtype of the KV cache."""
+    graphs = [backbone_graph(config, cache), flow_graph(config), codec_decoder_graph(config)]
     if encoder:
         graphs.append(codec_encoder_graph(config))
     return {graph.name: graph for graph in graphs}
 
 
-def cache_specs(config: ModelConfig, prefix: str) -> tuple[TensorSpec, ...]:
+def cache_specs(config: ModelConfig, prefix: str, dtype: str = "float32") -> tuple[TensorSpec, ...]:
     """Key and value buffer of every backbone layer; prefix "past" (input) or "present" (output)."""
     backbone = config.backbone
     shape = (1, backbone.n_kv_heads, "max_positions", backbone.head_dim)
     return tuple(
-        TensorSpec(f"{prefix}.{i}.{kind}", "float32", shape)
+        TensorSpec(f"{prefix}.{i}.{kind}", dtype, shape)
         for i in range(backbone.n_layers)
         for kind in ("key", "value")
     )
 
 
-def backbone_graph(config: ModelConfig) -> GraphSpec:
+def backbone_graph(config: ModelConfig, cache: str = "float32") -> GraphSpec:
     """embeddings [1, S, dim] -> normed hidden state of every position [1, S, dim]."""
     backbone = config.backbone
     rope = ("rope_positions", backbone.head_dim // 2)
@@ -99,11 +102,11 @@ def backbone_graph(config: ModelConfig) -> GraphSpec:
             TensorSpec("total_length", "int32", (1,)),
             TensorSpec("rope_cos", "float32", rope),
             TensorSpec("rope_sin", "float32", rope),
-            *cache_specs(config, "past"),
+            *cache_specs(config, "past", cache),
         ),
         outputs=(
             TensorSpec("hidden", "float32", (1, "sequence", backbone.dim)),
-            *cache_specs(config, "present"),
+            *cache_specs(config, "present", cache),
         ),
     )
 

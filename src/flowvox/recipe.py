@@ -3,6 +3,7 @@
     version: 1
     name: int4
     description: ...
+    compute: float16        # optional, see Recipe
     rules:
       - {component: backbone, tensor: "*.feed_forward.*", format: int4, block: 32, method: search}
       - {component: "*", format: float32}
@@ -44,6 +45,7 @@ METHODS = {  # how scales and levels are found
     "w8a8": ("round", "search"),
 }
 CALIBRATED = ("imatrix", "gptq")  # methods that want to know what the model's activations are
+COMPUTE = ("float32", "float16")
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
     "int4": (16, 32, 64, 128, 256),
@@ -101,11 +103,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named list of rules."""
+    """A named list of rules.
+
+    compute: what products and attention of backbone and flow head are computed in. "float16" is for
+    CUDA, whose attention knows nothing wider and whose block products are fast only then; matrices
+    stored as float32, the residual stream and the norms stay in float32.
+    """
 
     name: str
     description: str
     rules: tuple[Rule, ...]
+    compute: str = "float32"
 
     def rule(self, component: str, tensor: str) -> Rule:
         """The first rule that matches. Raises RecipeError if none does."""
@@ -140,6 +148,7 @@ class Recipe:
             "version": VERSION,
             "name": self.name,
             "description": self.description,
+            **({"compute": self.compute} if self.compute != COMPUTE[0] else {}),
             "rules": [rule.to_dict() for rule in self.rules],
         }
 
@@ -148,7 +157,7 @@ class Recipe:
         """Validate plain data. Raises RecipeError naming the key and what is allowed."""
         if not isinstance(data, Mapping):
             raise RecipeError(f"{where}: a recipe is a mapping with version, name and rules")
-        _known(data, {"version", "name", "description", "rules"}, where)
+        _known(data, {"version", "name", "description", "compute", "rules"}, where)
         if data.get("version") != VERSION:
             raise RecipeError(f"{where}: version is {data.get('version')!r}, this is {VERSION}")
         name, rules = data.get("name"), data.get("rules")
@@ -157,7 +166,9 @@ class Recipe:
         if not isinstance(rules, list) or not rules:
             raise RecipeError(f"{where}: rules should be a list of at least one rule")
         parsed = tuple(_rule(rule, f"{where}: rule {i + 1}") for i, rule in enumerate(rules))
-        recipe = cls(name, str(data.get("description", "")), parsed)
+        compute = data.get("compute", COMPUTE[0])
+        _allowed("compute", compute, COMPUTE, where)
+        recipe = cls(name, str(data.get("description", "")), parsed, compute)
         recipe._check_tables(where)
         return recipe
 

@@ -16,7 +16,7 @@ from flowvox.bundle import Bundle
 from flowvox.config import DEFAULT_GUIDANCE, SPECIAL_CODES
 from flowvox.errors import BundleError
 from flowvox.feeds import Feeds, backbone_feeds, decoder_feeds
-from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, GraphSpec, graph_specs
+from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, GraphSpec
 from flowvox.noise import frame_noise
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.schedule import flow_schedule
@@ -29,8 +29,11 @@ def speak_one_frame(bundle: Bundle) -> None:
     from flowvox.runtime.sampling import acoustic_values, semantic_value
 
     config = bundle.config
-    specs = graph_specs(config, encoder=CODEC_ENCODER in bundle.manifest["graphs"])
-    prompts = [backbone_feeds(config, _prompt(bundle, voice)[None]) for voice in bundle.voices]
+    specs = bundle.graphs
+    cache = specs[BACKBONE].inputs[-1].dtype
+    prompts = [
+        backbone_feeds(config, _prompt(bundle, voice)[None], cache) for voice in bundle.voices
+    ]
     states = _run(bundle, specs[BACKBONE], ["hidden"], prompts)
     hidden = np.concatenate([state["hidden"][:, -1] for state in states])
     feeds = {
