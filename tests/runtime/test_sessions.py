@@ -31,9 +31,15 @@ def test_the_graph_of_the_contract_opens(copy: Path) -> None:
 
 
 def rename_input(graph: onnx.GraphProto) -> None:
+    rename_reads(graph)
+    next(i for i in graph.input if i.name == "noise").name = "sound"
+
+
+def rename_reads(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         node.input[:] = ["sound" if name == "noise" else name for name in node.input]
-    next(i for i in graph.input if i.name == "noise").name = "sound"
+        for attribute in node.attribute:
+            rename_reads(attribute.g)
 
 
 def fix_batch(graph: onnx.GraphProto) -> None:
