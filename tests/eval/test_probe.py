@@ -24,11 +24,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_measured_machine_can_be_planned_for() -> None:
     device = probe.measure_this(threads=1)
     assert device.bandwidth > 0
-    assert set(device.kernels) >= {"float32", "float16", "int8", "int4", "int8-dynamic"}
+    assert set(device.kernels) >= {"float32", "float16", "int8", "int4", "w8a8", "int8-dynamic"}
     assert all(min(k.read, k.few, k.many) > 0 for k in device.kernels.values())
     assert device.sources == ("measured here, 1 threads",)
-    config = shape_config("tiny")
-    assert make_plan(config, [load_recipe("int4")], device, 1.0).candidates
+    recipes = [load_recipe(name) for name in ("int4", "int4-cpu", "fp16")]
+    candidates = make_plan(shape_config("tiny"), recipes, device, 1.0).candidates
+    assert {c.recipe for c in candidates} == {"int4", "int4-cpu", "fp16"}
 
 
 def test_a_kernel_is_bytes_and_operations_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
