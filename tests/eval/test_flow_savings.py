@@ -15,7 +15,9 @@ from flowvox.exporters.onnx.placement import ComponentWeights
 from flowvox.graphs import flow_graph
 from flowvox.recipe import load_recipe
 from flowvox.reference.speak import ReferenceTTS
-from flowvox.schedule import flow_schedule
+from flowvox.schedule import Sampling
+
+SAMPLING = Sampling("midpoint", 3, 1.4)
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +39,11 @@ def test_every_saving_is_exact(
     feeds = {
         "hidden": rng.normal(size=(3, config.backbone.dim)).astype(np.float32),
         "noise": rng.normal(size=(3, config.codec.acoustic_dim)).astype(np.float32),
-        "schedule": flow_schedule("midpoint", 3, 1.4),
+        "schedule": SAMPLING.schedule(),
     }
     session = ort.InferenceSession(str(tmp_path / "flow.onnx"))
     (latents,) = session.run(["latents"], feeds)
     hidden, noise = torch.from_numpy(feeds["hidden"]), torch.from_numpy(feeds["noise"])
-    expected = reference.model.flow.sample(hidden, noise, 3, 1.4, "midpoint").detach().numpy()
+    expected = reference.model.flow.sample(hidden, noise, SAMPLING).detach().numpy()
     tolerance = {"fp32": 1e-5, "fp16": 0.02}[recipe]
     np.testing.assert_allclose(latents, expected, rtol=0, atol=tolerance)
