@@ -16,8 +16,9 @@ from flowvox.graphs import BACKBONE, CODEC_DECODER, FLOW
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.runtime.backbone import BackboneRunner
 from flowvox.runtime.binding import Rows
+from flowvox.runtime.cuda import cuda_advice, warn_once
 from flowvox.runtime.flow_head import FlowRunner
-from flowvox.runtime.providers import Device
+from flowvox.runtime.providers import CUDA, Device
 from flowvox.runtime.sampling import acoustic_values, semantic_value
 from flowvox.runtime.sessions import open_session
 from flowvox.runtime.speech import StageTimes
@@ -41,6 +42,9 @@ class Engine:
             name: open_session(bundle, specs[name], device, threads)
             for name in (BACKBONE, FLOW, CODEC_DECODER)
         }
+        if CUDA in self._sessions[BACKBONE].get_providers():
+            for line in cuda_advice(bundle.manifest["recipe"], ort.__version__):
+                warn_once(line)
         self._tokens = bundle.table("token_embeddings")
         self._codes = bundle.table("code_embeddings")
         self._offsets = np.array(bundle.config.code_offsets)

@@ -30,7 +30,7 @@ def open_session(
     On the CPU the pre-packed form of the graph is opened where there is one. onnxruntime itself
     refuses weights outside the folder of the graph (1.32: absolute paths, "..", and links).
     """
-    providers = choose_providers(device)
+    providers = choose_providers(device, spec.name)
     if providers == [CPU] and (prepacked := find_prepacked(bundle, spec.name)):
         try:
             return load_graph(prepacked, spec, session_options(threads), providers)
@@ -38,7 +38,7 @@ def open_session(
             LOG.warning("%s; the bundle's own graph is used", error)
     file = bundle.file(f"{spec.name}.onnx")
     session = load_graph(file, spec, session_options(threads), providers)
-    check_started(device, session)
+    check_started(providers, device, session)
     return session
 
 

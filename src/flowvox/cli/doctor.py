@@ -18,16 +18,19 @@ PACKAGES = {
 
 
 def doctor(
+    probe: Annotated[
+        bool, typer.Option(help="Time products of 1 and 6 rows on the GPU, else on the processor.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """What this machine can run: versions, providers, threads, memory, extras."""
-    facts = _facts()
+    facts = _facts() | (_probe() if probe else {})
     if as_json:
         typer.echo(json.dumps(facts))
         return
     for key, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k} {v or 'missing'}" for k, v in value.items())
+            value = ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
         elif isinstance(value, list):
             value = ", ".join(value) or "none"
         typer.echo(f"{key:<18} {'unknown' if value is None else value}")
@@ -54,11 +57,48 @@ def _facts() -> dict[str, Any]:
         "memory_gb": None if memory is None else round(memory / 1e9, 1),
         "cpu_features": cpu_features(),
         "providers": ort.get_available_providers(),
+        "cuda": _cuda(ort.get_available_providers(), ort.__version__),
         "embedded": embedded,
     }
     for extra, names in PACKAGES.items():
         facts[f"{extra} packages"] = {name: _version(name) for name in names}
     return facts
+
+
+def _cuda(providers: list[str], version: str) -> str:
+    """Whether a GPU can be used, and what this onnxruntime does with few rows on it."""
+    from flowvox.runtime.cuda import FLOW_ROWS, block_rows, has_driver
+    from flowvox.runtime.providers import CUDA
+
+    if CUDA not in providers:
+        return 'not in this onnxruntime; for NVIDIA GPUs: pip install "onnxruntime-gpu[cuda,cudnn]"'
+    rows = block_rows(version)
+    speed = ", ".join(f"{name} up to {most}" for name, most in rows.items())
+    driver = "driver found" if has_driver() else "no driver"
+    return f"{driver}; rows multiplied without expanding: {speed} (the flow head has {FLOW_ROWS})"
+
+
+def _probe() -> dict[str, Any]:
+    from flowvox.cli.extras import needs
+    from flowvox.machine import cores
+    from flowvox.runtime.providers import CPU, choose_providers
+
+    with needs("export"):
+        from flowvox.eval.row_probe import probe_rows
+
+        times = probe_rows("auto", cores())
+    where = "processor" if choose_providers("auto") == [CPU] else "GPU"
+    return {
+        f"ms on the {where}": {
+            f"{name} x {rows}": round(value, 3)
+            for name, row in times.items()
+            for rows, value in row.items()
+        }
+    }
+
+
+def _shown(value: Any) -> str:
+    return "missing" if value is None else str(value)
 
 
 def _version(package: str) -> str | None:
