@@ -15,6 +15,8 @@ from typing import Any
 
 import onnxruntime as ort
 
+from flowvox.errors import FlowvoxError
+
 LOG = logging.getLogger("flowvox")
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 SUFFIX = (
@@ -92,6 +94,15 @@ def cuda_advice(recipe: Mapping[str, Any], version: str) -> list[str]:
                 f"the flow head has {FLOW_ROWS}: convert with -r int4-gpu{update}"
             )
     return slow
+
+
+def check_capture(recipe: Mapping[str, Any]) -> None:
+    """Raise FlowvoxError where steps cannot be captured: all of their nodes must be CUDA's."""
+    if recipe.get("compute") != "float16":
+        raise FlowvoxError(
+            "--device cuda-graph needs a bundle that computes in float16; convert with -r int4-gpu "
+            "or -r fp16-gpu, or use --device cuda"
+        )
 
 
 def _flow_formats(recipe: Mapping[str, Any]) -> set[str]:

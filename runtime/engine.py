@@ -14,9 +14,9 @@ from flowvox.bundle import Bundle
 from flowvox.config import END_VALUE, SPECIAL_CODES
 from flowvox.graphs import BACKBONE, CODEC_DECODER, FLOW
 from flowvox.prompt import build_prompt, prompt_embeddings
-from flowvox.runtime.backbone import BackboneRunner
+from flowvox.runtime.backbone import BackboneRunner, BackboneRunners
 from flowvox.runtime.binding import Rows
-from flowvox.runtime.cuda import cuda_advice, warn_once
+from flowvox.runtime.cuda import check_capture, cuda_advice, warn_once
 from flowvox.runtime.flow_head import FlowRunner
 from flowvox.runtime.providers import CUDA, Device
 from flowvox.runtime.sampling import acoustic_values, semantic_value
@@ -36,6 +36,8 @@ class Engine:
     """The sessions and tables of a bundle."""
 
     def __init__(self, bundle: Bundle, device: Device, threads: int) -> None:
+        if device == "cuda-graph":
+            check_capture(bundle.manifest["recipe"])
         specs = bundle.graphs
         self.bundle, self.config = bundle, bundle.config
         self._sessions: dict[str, ort.InferenceSession] = {
@@ -45,6 +47,7 @@ class Engine:
         if CUDA in self._sessions[BACKBONE].get_providers():
             for line in cuda_advice(bundle.manifest["recipe"], ort.__version__):
                 warn_once(line)
+        self._backbones = BackboneRunners(self._sessions[BACKBONE], self.config)
         self._tokens = bundle.table("token_embeddings")
         self._codes = bundle.table("code_embeddings")
         self._offsets = np.array(bundle.config.code_offsets)
@@ -87,22 +90,22 @@ class Engine:
         clock = time.perf_counter
         started = clock()
         positions = len(prompt) + len(noise)
-        backbone = BackboneRunner(self._sessions[BACKBONE], self.config, positions)
         flow = FlowRunner(self._sessions[FLOW])
-        hidden = backbone(prompt).last()
-        for row in noise:
-            run.times.backbone += (middle := clock()) - started
-            logits, latents = flow(hidden, row[None], schedule)
-            run.times.flow += clock() - middle
-            value = semantic_value(logits[0], self.config.semantic_rows)
-            if value == END_VALUE:
-                run.ended = True
-                return
-            values = np.concatenate([[value], acoustic_values(latents[0], levels)])
-            run.times.frames += 1
-            yield (values - SPECIAL_CODES).astype(np.int32)
-            started = clock()
-            hidden = backbone(self.embed_frame(values)[None])
+        with self._backbones.runner(positions) as backbone:
+            hidden = backbone(prompt).last()
+            for row in noise:
+                run.times.backbone += (middle := clock()) - started
+                logits, latents = flow(hidden, row[None], schedule)
+                run.times.flow += clock() - middle
+                value = semantic_value(logits[0], self.config.semantic_rows)
+                if value == END_VALUE:
+                    run.ended = True
+                    return
+                values = np.concatenate([[value], acoustic_values(latents[0], levels)])
+                run.times.frames += 1
+                yield (values - SPECIAL_CODES).astype(np.int32)
+                started = clock()
+                hidden = backbone(self.embed_frame(values)[None])
 
     def teacher_forced(
         self,

@@ -13,14 +13,15 @@ from typing import Any, Literal
 import onnxruntime as ort
 
 from flowvox.errors import FlowvoxError
-from flowvox.graphs import CODEC_DECODER
+from flowvox.graphs import BACKBONE, CODEC_DECODER
 from flowvox.runtime.cuda import DRIVER, find_libraries, has_driver, warn_once, why_not
 
-Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+Device = Literal["auto", "cpu", "cuda", "cuda-graph", "tensorrt"]
 Provider = str | tuple[str, dict[str, Any]]
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-ASKED = {"cuda": CUDA, "tensorrt": TENSORRT}
+ASKED = {"cuda": CUDA, "cuda-graph": CUDA, "tensorrt": TENSORRT}
+CAPTURE = {"enable_cuda_graph": "1"}
 CUDA_OPTIONS = {
     # The arena grows by what is asked for, not to the next power of two: an 8 GB card must do.
     "arena_extend_strategy": "kSameAsRequested",
@@ -60,8 +61,9 @@ def choose_providers(
 
     "auto" takes CUDA where the installed onnxruntime has it and a driver is there, else the CPU.
     "tensorrt" gives TensorRT the codec only: attention, norms and block products of the other graphs
-    are operators of onnxruntime, which TensorRT does not know. Raises FlowvoxError if the asked
-    provider or the driver is missing.
+    are operators of onnxruntime, which TensorRT does not know. "cuda-graph" has the backbone's steps
+    captured; onnxruntime refuses that for graphs with a Loop, as the flow head has, and the codec
+    changes its shapes. Raises FlowvoxError if the asked provider or the driver is missing.
     """
     present = ort.get_available_providers() if available is None else available
     if device in ASKED and ASKED[device] not in present:
@@ -77,7 +79,8 @@ def choose_providers(
     if device == "cpu" or CUDA not in present or not has_driver():
         return [CPU]
     find_libraries()
-    providers: list[Provider] = [(CUDA, dict(CUDA_OPTIONS)), CPU]
+    captured = device == "cuda-graph" and graph == BACKBONE
+    providers: list[Provider] = [(CUDA, CUDA_OPTIONS | (CAPTURE if captured else {})), CPU]
     if device == "tensorrt" and graph == CODEC_DECODER:
         options = tensorrt_options()
         Path(options["trt_engine_cache_path"]).mkdir(parents=True, exist_ok=True)

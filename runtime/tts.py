@@ -86,7 +86,8 @@ class TTS:
     ) -> TTS:
         """Open a bundle; without a path, the small one that the package carries.
 
-        device: "auto" (CUDA where it is, else the CPU), "cpu", "cuda" or "tensorrt"; threads: one per
+        device: "auto" (CUDA where it is, else the CPU), "cpu", "cuda", "cuda-graph" (steps captured)
+        or "tensorrt" (for the codec); threads: one per
         physical core by default; quality: "fast", "balanced" or "full" where a request names none (the
         bundle's own default is the published setting, as "full"); verify: check the sha256 of every
         file; prepack: on the CPU, lay the weights out for this processor in the user's cache folder,

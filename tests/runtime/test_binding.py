@@ -12,7 +12,7 @@ import pytest
 
 from flowvox.bundle import Bundle
 from flowvox.noise import frame_noise
-from flowvox.runtime.backbone import BackboneRunner
+from flowvox.runtime.backbone import BackboneRunner, BackboneRunners
 from flowvox.runtime.binding import Memory, Rows
 from flowvox.runtime.codec import CodecStream
 from flowvox.runtime.engine import Engine
@@ -121,3 +121,55 @@ def test_the_codec_swaps_its_two_sets_of_state(engine: Engine) -> None:
     assert {value.data_ptr() for value in (*stream._state, *stream._next)} == addresses
     whole = CodecStream(engine.codec_session).decode(codes)
     np.testing.assert_allclose(np.concatenate(samples), whole, atol=1e-6 * np.abs(whole).max())
+
+
+class Captured:
+    """A session on the CPU that says its CUDA graphs are enabled."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+
+    def get_provider_options(self) -> dict[str, dict[str, str]]:
+        return {CUDA: {"enable_cuda_graph": "1"}}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+
+def test_a_captured_step_reads_the_same_on_the_host_every_time(engine: Engine) -> None:
+    """The length of the cache, of which attention takes what `seqlens_k` says."""
+    session, dim = engine._sessions["backbone"], engine.config.backbone.dim
+    plain = BackboneRunner(session, engine.config, 32)
+    captured = BackboneRunner(session, engine.config, 32, graph_id=1)
+    x = np.random.default_rng(2).normal(size=(9, dim)).astype(np.float32)
+    np.testing.assert_array_equal(plain(x[:6]).numpy(), captured(x[:6]).numpy())
+    host = []
+    for i in range(6, 9):
+        np.testing.assert_array_equal(plain(x[i : i + 1]).numpy(), captured(x[i : i + 1]).numpy())
+        host.append(int(captured._total[0]))
+    assert host == [32, 32, 32]
+
+
+def test_captured_runs_have_the_id_of_their_runner_and_prompts_none(engine: Engine) -> None:
+    runner = BackboneRunner(engine._sessions["backbone"], engine.config, 8, graph_id=5)
+    ids = [o.get_run_config_entry("gpu_graph_id") for o in (runner._prompt_options, runner._step_options)]  # fmt: skip
+    assert ids == ["-1", "5"]
+
+
+def test_a_captured_runner_serves_one_utterance_after_another(engine: Engine) -> None:
+    session, config = engine._sessions["backbone"], engine.config
+    runners = BackboneRunners(Captured(session), config)
+    x = np.random.default_rng(3).normal(size=(7, config.backbone.dim)).astype(np.float32)
+    with runners.runner(7) as first:
+        states = first(x).numpy()
+        with runners.runner(7) as beside:
+            assert beside is not first
+    with runners.runner(8) as again:
+        assert again is first
+        np.testing.assert_array_equal(again(x).numpy(), states)
+    with runners.runner(9) as longer:
+        assert (first.positions, longer.positions) == (8, 16)
+    plain = BackboneRunners(session, config)
+    with plain.runner(7) as one, plain.runner(7) as other:
+        assert one is not other
+        assert one.positions == 7

@@ -54,6 +54,18 @@ def test_without_a_driver_auto_does_not_even_try(monkeypatch: pytest.MonkeyPatch
         choose_providers("cuda", available=GPU)
 
 
+def test_only_the_backbone_is_captured() -> None:
+    """The flow head has a Loop, and the codec's shapes change."""
+    captured = {
+        graph: dict(choose_providers("cuda-graph", graph, GPU)[0][1]).get("enable_cuda_graph")
+        for graph in (BACKBONE, FLOW, CODEC_DECODER)
+    }
+    assert captured == {BACKBONE: "1", FLOW: None, CODEC_DECODER: None}
+    cuda.check_capture({"compute": "float16"})
+    with pytest.raises(FlowvoxError, match="int4-gpu"):
+        cuda.check_capture({"name": "int4"})
+
+
 def test_tensorrt_gets_the_codec_only() -> None:
     """The other graphs are made of operators that it does not know."""
     chosen = {g: names(choose_providers("tensorrt", g, GPU)) for g in (BACKBONE, FLOW)}
@@ -62,7 +74,7 @@ def test_tensorrt_gets_the_codec_only() -> None:
     assert Path(tensorrt_options()["trt_engine_cache_path"]).is_dir(), "onnxruntime makes one level"
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("device", ["cuda", "cuda-graph", "tensorrt"])
 def test_a_provider_that_is_not_there_is_named(device: Any) -> None:
     with pytest.raises(FlowvoxError, match="onnxruntime-gpu"):
         choose_providers(device, available=[CPU])

@@ -44,7 +44,8 @@ def say(
     max_seconds: Annotated[float | None, typer.Option(help="Stop then, at the latest.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; one per core.")] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda", "tensorrt"], typer.Option(help="What runs a bundle.")
+        Literal["auto", "cpu", "cuda", "cuda-graph", "tensorrt"],
+        typer.Option(help="What runs a bundle."),
     ] = "auto",
     save_codes: Annotated[
         Path | None, typer.Option(help="Also save the codes, int32 [frames, codebooks].")
