@@ -8,7 +8,8 @@ from importlib.util import find_spec
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvox.errors import MissingPackageError
+from flowvox.errors import MissingPackageError, RecipeError
+from flowvox.graphs import BACKBONE, FLOW
 from flowvox.quantizers.bnb import quantize_nf4
 from flowvox.quantizers.channels import quantize_channels
 from flowvox.quantizers.matrix import quantize_blocks
@@ -27,15 +28,26 @@ def check_recipe(recipe: Recipe, shapes: dict[str, Shape]) -> None:
     Raises RecipeError or MissingPackageError.
     """
     recipe.check_formats((*PLAIN_FORMATS, *BUNDLE_FORMATS), "a bundle", "a GGUF file with -f gguf")
-    for name in shapes:
+    for name, shape in shapes.items():
         component = component_of(name)
         if component is not None:
-            package = PACKAGES.get(recipe.rule(component, name).format)
+            rule = recipe.rule(component, name)
+            if rule.calibrated and stored_format(name, shape, rule) == rule.format:
+                _check_calibrated(recipe, component, rule)
+            package = PACKAGES.get(rule.format)
             if package is not None and not _installed(package):
                 raise MissingPackageError(
                     f"recipe {recipe.name} needs {package.split('.')[0]}, which is not installed; "
                     'pip install "flowvox[compare]"'
                 )
+
+
+def _check_calibrated(recipe: Recipe, component: str, rule: Rule) -> None:
+    if component not in {BACKBONE, FLOW}:
+        raise RecipeError(
+            f"recipe {recipe.name}: method {rule.method} needs calibration, which knows backbone and "
+            f"flow; give {component} another method"
+        )
 
 
 def _installed(package: str) -> bool:

@@ -39,13 +39,17 @@ class StreamedLayer(nn.Module):
         self._checkpoint, self._config, self._prefix = checkpoint, config, prefix
         self._loaded = loaded
 
-    def forward(
-        self, x: Tensor, rope: Tensor | None = None, cache: KVCache | None = None
-    ) -> Tensor:
+    def load(self) -> TransformerLayer:
+        """The layer with its weights, for as long as the caller holds it."""
         with torch.device("meta"):
             layer = TransformerLayer(self._config)
         self._loaded(load_part(layer, self._prefix, self._checkpoint))
-        y: Tensor = layer(x, rope, cache)
+        return layer.requires_grad_(False)
+
+    def forward(
+        self, x: Tensor, rope: Tensor | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        y: Tensor = self.load()(x, rope, cache)
         return y
 
 

@@ -42,6 +42,14 @@ def test_zero_points_are_off_unless_asked_for() -> None:
     assert Recipe.from_dict(recipe.to_dict(), "again") == recipe
 
 
+def test_recipes_know_whether_they_want_calibration() -> None:
+    for method, wanted in (("gptq", True), ("imatrix", True), ("search", False)):
+        rule = {"component": "backbone", "format": "int4", "method": method}
+        recipe = Recipe.from_dict({**GOOD, "rules": [rule, *GOOD["rules"]]}, "here")
+        assert recipe.calibrated == recipe.rules[0].calibrated == wanted
+        assert not recipe.rules[1].calibrated
+
+
 def test_a_tensor_without_a_rule_is_an_error() -> None:
     recipe = Recipe.from_dict({**GOOD, "rules": [{"component": "flow", "format": "int4"}]}, "here")
     with pytest.raises(RecipeError, match="no rule for norm"):
@@ -70,6 +78,8 @@ def test_norms_and_heads_are_never_in_four_bits() -> None:
      ({"rules": [{"component": "*", "format": "int4", "bits": 4}]}, "unknown key 'bits'"),
      ({"rules": [{"component": "*", "format": "int4", "block": 32.0}]}, "block"),
      ({"rules": [{"component": "*", "format": "nf4"}]}, "block is 32.*64, 128, 256"),
+     ({"rules": [{"component": "*", "format": "int4", "method": "gptq"}]}, "table is looked up"),
+     ({"rules": [{"component": "flow", "format": "w8a8", "method": "gptq"}]}, "round, search"),
      ({"rules": [{"component": "flow", "format": "int4", "symmetric": 0}]}, "symmetric.*True, False"),
      ({"rules": [{"component": "flow", "format": "float16", "symmetric": False}]}, "no meaning"),
      ({"rules": [{"component": "*", "format": "int4", "symmetric": False}]}, "table is looked up"),

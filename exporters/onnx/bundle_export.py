@@ -26,6 +26,7 @@ from flowvox.exporters.onnx.tables import write_table, write_voices
 from flowvox.exporters.onnx.tally import Progress, Tally, silent
 from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, GraphSpec, graph_specs
 from flowvox.manifest import MANIFEST
+from flowvox.quantizers.calibration.cache import calibrate
 from flowvox.quantizers.encode import check_recipe
 from flowvox.recipe import COMPONENTS, TABLES, Recipe
 from flowvox.source import ModelSource, Report
@@ -52,8 +53,9 @@ def export_bundle(
 
     record: runs the reference and returns its activations per graph. progress: a bar for each stage,
     in bytes. Memory holds one tensor at a time, and what checking a slice of a graph takes. Raises
-    FlowvoxError, and then leaves nothing behind. When interrupted it keeps the components that were
-    finished, out of sight, and the next conversion of the same checkpoint to `out` goes on from them.
+    FlowvoxError, and then leaves nothing behind; only calibration, where a recipe asks for it, stays in
+    the user's cache. When interrupted it keeps the components that were finished, out of sight, and the
+    next conversion of the same checkpoint to `out` goes on from them.
     """
     config = source.config
     check_recipe(recipe, source.shapes)
@@ -62,6 +64,10 @@ def export_bundle(
     specs = graph_specs(config, encoder=encoder, cache=recipe.compute)
     with progress("reading") as report:
         source_hash = source.source_hash(report)
+    statistics = None
+    if recipe.calibrated:
+        with progress("calibrating") as report:
+            statistics = calibrate(source, source_hash, report)
     key = conversion_key(source_hash, recipe)
     unfinished = partial(is_unfinished, key=key)
     with (
@@ -76,7 +82,7 @@ def export_bundle(
         with progress("converting") as report:
             tally = Tally(source, [*specs, *TABLES], report)
             for name, spec in specs.items():
-                weights = ComponentWeights(source, recipe, name, tally.read)
+                weights = ComponentWeights(source, recipe, name, tally.read, statistics)
                 make = partial(_graph, spec, folder, weights, config, recipe, recordings)
                 checks[name] = parts.make(name, make)
                 tally.finished(name)

@@ -39,9 +39,9 @@ GGUF_FORMATS = (  # only GGUF files have them
 FORMATS = (*PLAIN_FORMATS[:2], *BUNDLE_FORMATS, *GGUF_FORMATS, "omit")
 OMITTABLE = "codec_encoder"  # the one component that speaking does not need
 METHODS = {  # how scales and levels are found
-    "int8": ("round", "search", "hqq"),
-    "int4": ("round", "search", "hqq"),
-    "int2": ("round", "search", "hqq"),
+    "int8": ("round", "search", "hqq", "imatrix", "gptq"),
+    "int4": ("round", "search", "hqq", "imatrix", "gptq"),
+    "int2": ("round", "search", "hqq", "imatrix", "gptq"),
     "w8a8": ("round", "search"),
 }
 CALIBRATED = ("imatrix", "gptq")  # methods that want to know what the model's activations are

@@ -14,6 +14,7 @@ from flowvox.errors import FlowvoxError
 from flowvox.exporters.onnx import bundle_export
 from flowvox.exporters.onnx.bundle_export import export_bundle
 from flowvox.exporters.onnx.check import Recording
+from flowvox.graphs import GraphSpec
 from flowvox.recipe import load_recipe
 from flowvox.reference.activations import record
 from flowvox.reference.checkpoint import Checkpoint
@@ -64,10 +65,10 @@ def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None, BaseExcept
     check = bundle_export.check_graph
 
     def choose(graph: str | None, error: BaseException) -> None:
-        def checked(folder: Path, name: str, *rest: Any) -> dict[str, Any]:
-            if name == graph:
+        def checked(folder: Path, spec: GraphSpec, *rest: Any) -> dict[str, Any]:
+            if spec.name == graph:
                 raise error
-            return check(folder, name, *rest)
+            return check(folder, spec, *rest)
 
         monkeypatch.setattr(bundle_export, "check_graph", checked)
 

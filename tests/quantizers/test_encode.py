@@ -62,6 +62,15 @@ def test_a_tensor_without_a_rule_is_found_before_the_work() -> None:
         check_recipe(recipe, SHAPES)
 
 
+def test_calibration_knows_backbone_and_flow_only() -> None:
+    rules = [{"component": "codec_decoder", "format": "int4", "method": "gptq"}]
+    recipe = Recipe.from_dict({"version": 1, "name": "x", "rules": rules}, "here")
+    matrix = "audio_tokenizer.decoder_blocks.1.layers.0.attention.wq.weight"
+    with pytest.raises(RecipeError, match=r"backbone and flow.*codec_decoder"):
+        check_recipe(recipe, {matrix: (24, 72)})
+    check_recipe(recipe, {matrix.replace("wq", "q_norm"): (24,)})
+
+
 def test_weights_too_large_for_half_are_refused() -> None:
     with pytest.raises(RecipeError, match="float16"):
         encode_matrix(np.full((2, 2), 1e6, dtype=np.float32), Rule("*", "float16"))

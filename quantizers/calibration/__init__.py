@@ -1,0 +1,1 @@
+"""Statistics of the model's own activations, for the methods that ask for them."""
