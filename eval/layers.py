@@ -30,8 +30,8 @@ class LayerProbe:
         model = onnx.load(str(folder / f"{BACKBONE}.onnx"), load_external_data=False)
         sums = [node.output[3] for node in model.graph.node if node.op_type == NORM and
                 len(node.output) > 3 and node.output[3]]  # fmt: skip
-        half = model.graph.input[-1].type.tensor_type.elem_type == onnx.TensorProto.FLOAT16
-        self._cache = "float16" if half else "float32"
+        element = model.graph.input[-1].type.tensor_type.elem_type
+        self._cache = onnx.helper.tensor_dtype_to_np_dtype(element).name
         self._names = sums[1::2]  # two a layer: after attention, after the feed-forward part
         for name in self._names:
             shape = (1, "sequence", config.backbone.dim)

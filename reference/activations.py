@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +18,7 @@ from flowvox.feeds import backbone_feeds, decoder_feeds
 from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW
 from flowvox.noise import frame_noise
 from flowvox.reference.generate import generate
+from flowvox.reference.layers import KVCache
 from flowvox.reference.speak import embed_prompt
 from flowvox.reference.streamed import load_part, streamed_model
 from flowvox.schedule import flow_schedule
@@ -27,10 +31,15 @@ FRAMES = 4  # each costs one pass over all of the backbone's weights
 
 
 class Activations(NamedTuple):
-    """Inputs of one graph and the reference's outputs, by tensor name."""
+    """Inputs of one graph and the reference's outputs, by tensor name.
+
+    largest: of the backbone, magnitudes in each channel of the KV cache, [kv heads, head_dim] by input
+    name; of keys, whose pairs of channels are rotated, those of the pairs.
+    """
 
     feeds: dict[str, NDArray[Any]]
     outputs: dict[str, NDArray[Any]]
+    largest: Mapping[str, NDArray[np.float32]] = MappingProxyType({})
 
 
 @torch.inference_mode()
@@ -51,6 +60,7 @@ def record(
     loaded(load_part(model.flow, FLOW_PREFIX, checkpoint))
     spoken = _Calls()
     model.backbone.register_forward_hook(spoken)
+    cached = _Largest(model.backbone.layers)
     prompt = embed_prompt(model, checkpoint, TEXT, voice)
     noise = torch.from_numpy(frame_noise(0, FRAMES + 1, config.codec.acoustic_dim))
     codes = generate(model, prompt, noise[:FRAMES]).codes
@@ -66,7 +76,9 @@ def record(
     samples = model.codec.decode(wide[None])
 
     recordings = {
-        BACKBONE: Activations(backbone_feeds(config, sequence.numpy()), {"hidden": hidden.numpy()}),
+        BACKBONE: Activations(
+            backbone_feeds(config, sequence.numpy()), {"hidden": hidden.numpy()}, cached.found
+        ),
         FLOW: Activations(
             {
                 "hidden": states.numpy(),
@@ -101,6 +113,24 @@ class _Calls:
 
     def outputs(self) -> Tensor:
         return torch.cat([made for _, made in self._calls], dim=1)
+
+
+class _Largest:
+    """Forward hooks on the backbone's layers that look into their caches."""
+
+    def __init__(self, layers: torch.nn.ModuleList) -> None:
+        self.found: dict[str, NDArray[np.float32]] = {}
+        for i, layer in enumerate(layers):
+            layer.register_forward_hook(partial(self._look, i))
+
+    def _look(
+        self, i: int, module: torch.nn.Module, inputs: tuple[Any, ...], output: Tensor
+    ) -> None:
+        cache: KVCache = inputs[2]
+        keys, values = cache.keys[0, :, : cache.length], cache.values[0, :, : cache.length]
+        pairs = keys.view(*keys.shape[:-1], -1, 2).norm(dim=-1).repeat_interleave(2, dim=-1)
+        for kind, magnitudes in (("key", pairs), ("value", values.abs())):
+            self.found[f"past.{i}.{kind}"] = magnitudes.amax(dim=1).numpy()
 
 
 class _Loaded:

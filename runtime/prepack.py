@@ -117,7 +117,8 @@ def _trial(config: ModelConfig, spec: GraphSpec) -> Feeds:
         return rng.standard_normal(shape, dtype=np.float32)
 
     if spec.name == BACKBONE:
-        return backbone_feeds(config, normal(1, 2, config.backbone.dim))
+        cache = spec.inputs[-1].dtype
+        return backbone_feeds(config, normal(1, 2, config.backbone.dim), cache)
     if spec.name == FLOW:
         return {
             "hidden": normal(1, config.flow.input_dim),

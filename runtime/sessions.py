@@ -16,6 +16,7 @@ from flowvox.runtime.providers import CPU, Device, Provider, check_started, choo
 ORT_TYPES = {
     "float32": "tensor(float)",
     "float16": "tensor(float16)",
+    "int8": "tensor(int8)",
     "int32": "tensor(int32)",
     "int64": "tensor(int64)",
 }

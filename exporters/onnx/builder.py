@@ -35,6 +35,7 @@ ACCURACY_LEVEL = 4  # int8 activations; the only level that is fast for 8-bit bl
 DTYPES = {
     "float32": TensorProto.FLOAT,
     "float16": TensorProto.FLOAT16,
+    "int8": TensorProto.INT8,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
     "uint8": TensorProto.UINT8,
@@ -46,7 +47,7 @@ DTYPES = {
 HALF_INPUTS = {
     "MatMul": None,
     "MatMulNBits": 1,
-    "GroupQueryAttention": 5,
+    "GroupQueryAttention": 3,
     "MultiHeadAttention": 3,
     "Sigmoid": 1,
     "Concat": None,
@@ -67,7 +68,7 @@ class GraphBuilder:
         self, spec: GraphSpec, folder: Path, weights: GraphWeights, *, half: bool = False
     ) -> None:
         self.spec, self.folder, self.weights, self.half = spec, folder, weights, half
-        self._halves = {value.name for value in spec.inputs if value.dtype == "float16"}
+        self._halves: set[str] = set()  # of the cache, attention itself knows the type
         self._casts: dict[str, str] = {}  # float32 of a float16 value and the reverse
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}

@@ -61,7 +61,7 @@ def export_bundle(
     check_recipe(recipe, source.shapes)
     check_target(out, overwrite=overwrite)
     encoder = source.has_encoder and not recipe.omits(CODEC_ENCODER)
-    specs = graph_specs(config, encoder=encoder, cache=recipe.compute)
+    specs = graph_specs(config, encoder=encoder, cache=recipe.kv_cache)
     with progress("reading") as report:
         source_hash = source.source_hash(report)
     statistics = None
@@ -122,7 +122,10 @@ def _graph(
     """Write one graph and return what its check says."""
     half = recipe.compute == "float16" and spec.name in (BACKBONE, FLOW)
     with GraphBuilder(spec, folder, weights, half=half) as graph:
-        BUILDERS[spec.name](graph, config)
+        build = BUILDERS[spec.name]
+        if spec.name == BACKBONE and recipe.kv_cache == "int8":
+            build = partial(build_backbone, largest=recordings[BACKBONE].largest)
+        build(graph, config)
         graph.save()
     if graph.dynamic:
         quantize_dynamic(folder, spec.name, graph.dynamic)

@@ -11,6 +11,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from flowvox.files import write_beside
 from flowvox.recipe import Recipe
 
 FINISHED, REFERENCE = "finished.json", "reference.npz"
+KINDS = tuple(field.name for field in fields(Recording))
 
 
 def conversion_key(source_hash: str, recipe: Recipe) -> str:
@@ -117,7 +119,7 @@ def _saved(recordings: dict[str, Recording]) -> bytes:
     arrays: dict[str, Any] = {
         f"{graph}|{kind}|{name}": array
         for graph, recording in recordings.items()
-        for kind, values in (("feeds", recording.feeds), ("outputs", recording.outputs))
+        for kind, values in vars(recording).items()
         for name, array in values.items()
     }
     buffer = io.BytesIO()
@@ -130,5 +132,5 @@ def _load(file: Path) -> dict[str, Recording]:
     with np.load(file) as arrays:
         for key in arrays.files:
             graph, kind, name = key.split("|")
-            values.setdefault(graph, {"feeds": {}, "outputs": {}})[kind][name] = arrays[key]
+            values.setdefault(graph, {kind: {} for kind in KINDS})[kind][name] = arrays[key]
     return {graph: Recording(**both) for graph, both in values.items()}

@@ -22,6 +22,7 @@ from flowvox.errors import BundleError, VoiceError
 from flowvox.files import folder_beside
 from flowvox.graphs import CODEC_ENCODER, GraphSpec, graph_specs
 from flowvox.manifest import MANIFEST, SCHEMA, read_manifest
+from flowvox.recipe import KV_CACHES
 from flowvox.tables import Table
 from flowvox.tokenizer import Tokenizer
 from flowvox.voices import unknown_voice
@@ -146,13 +147,13 @@ class Bundle:
 
     @property
     def graphs(self) -> dict[str, GraphSpec]:
-        """The contract of every graph, as the recipe makes them."""
-        half = self.manifest["recipe"].get("compute") == "float16"
-        return graph_specs(
-            self.config,
-            encoder=CODEC_ENCODER in self.manifest["graphs"],
-            cache="float16" if half else "float32",
-        )
+        """The contract of every graph, as the recipe makes them. Raises BundleError."""
+        recipe = self.manifest["recipe"]
+        cache = recipe.get("kv_cache", recipe.get("compute", KV_CACHES[0]))
+        if cache not in KV_CACHES:
+            raise BundleError(f"{self.path}/{MANIFEST}: 'recipe.kv_cache' is malformed")
+        encoder = CODEC_ENCODER in self.manifest["graphs"]
+        return graph_specs(self.config, encoder=encoder, cache=cache)
 
     @property
     def voices(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 The exporter builds to it, the runtime binds to it, the tests check it. Symbolic axes are strings.
 All activations cross a graph's border in float32 whatever the weights are stored in; the KV cache has
-the type that attention computes in.
+the type that the recipe gives it.
 
 backbone
     `embeddings` are the S new positions (prompt, or one frame's B.7 sum). The KV cache is a set of

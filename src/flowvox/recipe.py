@@ -4,6 +4,7 @@
     name: int4
     description: ...
     compute: float16        # optional, see Recipe
+    kv_cache: int8          # optional, see Recipe
     rules:
       - {component: backbone, tensor: "*.feed_forward.*", format: int4, block: 32, method: search}
       - {component: "*", format: float32}
@@ -46,6 +47,7 @@ METHODS = {  # how scales and levels are found
 }
 CALIBRATED = ("imatrix", "gptq")  # methods that want to know what the model's activations are
 COMPUTE = ("float32", "float16")
+KV_CACHES = ("float32", "float16", "int8")
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
     "int4": (16, 32, 64, 128, 256),
@@ -107,13 +109,15 @@ class Recipe:
 
     compute: what products and attention of backbone and flow head are computed in. "float16" is for
     CUDA, whose attention knows nothing wider and whose block products are fast only then; matrices
-    stored as float32, the residual stream and the norms stay in float32.
+    stored as float32, the residual stream and the norms stay in float32. kv_cache: how the backbone
+    keeps keys and values, as `compute` if not given; "int8" has a scale for each channel of a head.
     """
 
     name: str
     description: str
     rules: tuple[Rule, ...]
     compute: str = "float32"
+    kv_cache: str = "float32"
 
     def rule(self, component: str, tensor: str) -> Rule:
         """The first rule that matches. Raises RecipeError if none does."""
@@ -149,6 +153,7 @@ class Recipe:
             "name": self.name,
             "description": self.description,
             **({"compute": self.compute} if self.compute != COMPUTE[0] else {}),
+            **({"kv_cache": self.kv_cache} if self.kv_cache != self.compute else {}),
             "rules": [rule.to_dict() for rule in self.rules],
         }
 
@@ -157,7 +162,7 @@ class Recipe:
         """Validate plain data. Raises RecipeError naming the key and what is allowed."""
         if not isinstance(data, Mapping):
             raise RecipeError(f"{where}: a recipe is a mapping with version, name and rules")
-        _known(data, {"version", "name", "description", "compute", "rules"}, where)
+        _known(data, {"version", "name", "description", "compute", "kv_cache", "rules"}, where)
         if data.get("version") != VERSION:
             raise RecipeError(f"{where}: version is {data.get('version')!r}, this is {VERSION}")
         name, rules = data.get("name"), data.get("rules")
@@ -168,7 +173,13 @@ class Recipe:
         parsed = tuple(_rule(rule, f"{where}: rule {i + 1}") for i, rule in enumerate(rules))
         compute = data.get("compute", COMPUTE[0])
         _allowed("compute", compute, COMPUTE, where)
-        recipe = cls(name, str(data.get("description", "")), parsed, compute)
+        kv_cache = data.get("kv_cache", compute)
+        _allowed("kv_cache", kv_cache, KV_CACHES, where)
+        if compute == "float16" != kv_cache:
+            raise RecipeError(
+                f"{where}: with compute float16 the kv_cache is float16, too; remove it"
+            )
+        recipe = cls(name, str(data.get("description", "")), parsed, compute, kv_cache)
         recipe._check_tables(where)
         return recipe
 

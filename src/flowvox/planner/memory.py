@@ -52,16 +52,16 @@ def memory(config: ModelConfig, recipe: Recipe, kind: str) -> Memory:
             weights += stored_bytes(name, shape, rule)
         elif component not in TABLES:
             weights += math.prod(shape) * resident(rule, kind)
-    cache = cache_bytes(config) * (PROMPT + FRAMES)
+    cache = cache_bytes(config, recipe.kv_cache) * (PROMPT + FRAMES)
     return Memory(round(weights), cache, _activations(config), PROCESS[kind])
 
 
-def cache_bytes(config: ModelConfig) -> int:
-    """Bytes of the KV cache per position."""
+def cache_bytes(config: ModelConfig, dtype: str) -> int:
+    """Bytes of a KV cache of that dtype per position."""
     sizes = (
         math.prod(axis for axis in spec.shape if isinstance(axis, int))
         * np.dtype(spec.dtype).itemsize
-        for spec in cache_specs(config, "past")
+        for spec in cache_specs(config, "past", dtype)
     )
     return sum(sizes)
 

@@ -44,7 +44,7 @@ def predict(device: Device, config: ModelConfig, recipe: Recipe, steps: int) -> 
         frame[product.stage] += product.times * product_seconds(device, product)
         floor += product.times * _traffic_seconds(device, product)
     read = device.bandwidth * device.share * 1e9
-    attention = cache_bytes(config) * (PROMPT + TYPICAL_FRAMES / 2) / read
+    attention = cache_bytes(config, recipe.kv_cache) * (PROMPT + TYPICAL_FRAMES / 2) / read
     frame["backbone"] += attention
     for stage, count in nodes(config, steps).items():
         frame[stage] += count * device.call_us * 1e-6
