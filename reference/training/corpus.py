@@ -1,6 +1,7 @@
 """Stage `corpus`: text -> teacher parameters -> phase-locked audio and per-frame features.
 
-Writes shards `corpus/<i>.npz`, each done by itself, so an interrupted run continues.
+Writes shards `corpus/<i>.npz` (fortunes) and `corpus/examples-<i>.npz` (WordNet), each done by itself,
+so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import dataclasses
 import hashlib
 import os
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,14 @@ import numpy as np
 from flowvox.reference.training.features import at_frame_centres, frame_features
 from flowvox.reference.training.synth import synthesize
 from flowvox.reference.training.teacher import Teacher, lowered
-from flowvox.reference.training.text import cut_phrases, is_held_out, read_sentences, text_hash
+from flowvox.reference.training.text import (
+    cut_phrases,
+    is_held_out,
+    normalized,
+    read_examples,
+    read_sentences,
+    text_hash,
+)
 
 PHRASES = 8000
 SHARD = 500
@@ -47,13 +54,12 @@ def mean_phase(teacher: Teacher, texts: list[str]) -> np.ndarray[Any, np.dtype[n
     return np.angle(total).astype(np.float32)
 
 
-def make_shard(folder: Path, index: int, texts: list[str]) -> int:
+def make_shard(target: Path, texts: list[str]) -> int:
     """Synthesize one shard; returns its number of codec frames."""
-    target = folder / f"{index:04d}.npz"
     if target.exists():
         return int(np.load(target)["lengths"].sum())
     teacher = Teacher()
-    phase = np.load(folder / "phase.npy")
+    phase = np.load(target.with_name("phase.npy"))
     columns: dict[str, list[Any]] = {}
     kept: list[str] = []
     for text in texts:
@@ -110,15 +116,19 @@ def build(work: Path, processes: int = 2) -> None:
     phrases = [t for t in cut_phrases(training, PHRASES, seed=1) if not is_held_out(t)]
     held_out = [text for text in sentences if is_held_out(text)]
     texts = held_out + training + phrases
-    order = np.random.default_rng(2).permutation(len(texts))
-    shuffled = [texts[i] for i in order]
+    known = {normalized(text) for text in texts}
+    examples = [text for text in read_examples() if normalized(text) not in known]
     (folder / "training-text-hashes.txt").write_text(
-        "\n".join(sorted({text_hash(t) for t in texts if not is_held_out(t)})) + "\n"
+        "\n".join(sorted({text_hash(t) for t in texts + examples if not is_held_out(t)})) + "\n"
     )
-    shards = [shuffled[i : i + SHARD] for i in range(0, len(shuffled), SHARD)]
+    files, parts = [], []
+    for prefix, group in (("", texts), ("examples-", examples)):
+        shuffled = [group[i] for i in np.random.default_rng(2).permutation(len(group))]
+        for start in range(0, len(shuffled), SHARD):
+            files.append(folder / f"{prefix}{start // SHARD:04d}.npz")
+            parts.append(shuffled[start : start + SHARD])
     with ProcessPoolExecutor(processes) as pool:
         frames = 0
-        jobs = pool.map(partial(make_shard, folder), range(len(shards)), shards)
-        for index, count in enumerate(jobs):
+        for file, count in zip(files, pool.map(make_shard, files, parts), strict=True):
             frames += count
-            print(f"shard {index + 1}/{len(shards)}: {frames / 12.5 / 3600:.2f} h", flush=True)
+            print(f"{file.stem}: {frames / 12.5 / 3600:.2f} h", flush=True)

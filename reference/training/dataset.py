@@ -27,6 +27,7 @@ class Dataset:
 
     codes: uint8 [N, 36]; semantic: int16 [N]; phoneme: uint8 [N]; token: int16 [N], index of the
     utterance's text token that is spoken in the frame, -1 where unknown; audio: int16 [N * FRAME].
+    example: whether the text is one of WordNet's examples.
     """
 
     codes: NDArray[np.uint8]
@@ -39,6 +40,7 @@ class Dataset:
     texts: list[str]
     token_ids: list[list[int]]
     held_out: NDArray[np.bool_]
+    example: NDArray[np.bool_]
 
     @classmethod
     def load(cls, work: Path) -> Dataset:
@@ -46,17 +48,31 @@ class Dataset:
         folder = work / "dataset"
         small = np.load(folder / "small.npz")
         flat, ends = small["token_ids"], np.cumsum(small["token_counts"])
+
+        def column(name: str) -> NDArray[Any]:
+            rows: NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r")
+            return rows
+
         return cls(
-            **{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in BIG},
+            codes=column("codes").reshape(-1, BIG["codes"][1]),
+            **{name: column(name).reshape(-1) for name in BIG if name != "codes"},
             starts=small["starts"],
             voice=small["voice"],
             texts=[str(text) for text in small["texts"]],
             token_ids=[part.tolist() for part in np.split(flat, ends[:-1])],
             held_out=small["held_out"],
+            example=small["example"],
         )
 
 
-BIG = ("codes", "semantic", "phoneme", "token", "audio")
+# name -> (type, values per frame)
+BIG: dict[str, tuple[type[np.generic], int]] = {
+    "codes": (np.uint8, 36),
+    "semantic": (np.int16, 1),
+    "phoneme": (np.uint8, 1),
+    "token": (np.int16, 1),
+    "audio": (np.int16, FRAME),
+}
 
 
 def text_encoder(tokens: list[bytes]) -> tiktoken.Encoding:
@@ -93,6 +109,16 @@ def spoken_tokens(
     return unknown
 
 
+def _create(folder: Path, frames: int) -> dict[str, np.memmap[Any, Any]]:
+    """The arrays of `BIG` as files to fill, [frames, values per frame]."""
+    return {
+        name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(frames, width)
+        )
+        for name, (dtype, width) in BIG.items()
+    }
+
+
 def build(work: Path, start: Path | None = None) -> None:
     """Encode every shard and write `work`/dataset.
 
@@ -106,7 +132,13 @@ def build(work: Path, start: Path | None = None) -> None:
     if start:
         CodeSpace.load(TINY_CODE_SPACE).save(work / "codes.npz")
     space = CodeSpace.load(work / "codes.npz") if (work / "codes.npz").exists() else fit(work)
-    shards = [np.load(f) for f in sorted((work / "corpus").glob("[0-9]*[0-9].npz"))]
+    files = [
+        file
+        for pattern in ("[0-9]*[0-9].npz", "examples-*[0-9].npz")
+        for file in sorted((work / "corpus").glob(pattern))
+    ]
+    shards = [np.load(file) for file in files]
+    counts = [len(shard["texts"]) for shard in shards]
     texts = [str(text) for shard in shards for text in shard["texts"]]
     held_out = np.array([is_held_out(text) for text in texts])
     training = [t for t, h in zip(texts, held_out, strict=True) if not h]
@@ -115,23 +147,26 @@ def build(work: Path, start: Path | None = None) -> None:
     ids = [encoder.encode(text, disallowed_special=()) for text in texts]
     lengths = np.concatenate([shard["lengths"] for shard in shards])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in BIG}
-    utterance = 0
+    columns = _create(folder, int(starts[-1]))
+    utterance, first = 0, 0
     for shard in shards:
         envelopes = shard["envelopes"].astype(np.float32)
         slope = shard["slope"].astype(np.float32)
-        columns["codes"].append(rounded(space.acoustic(envelopes, shard["cycles"], slope)))
-        columns["semantic"].append(space.semantic(envelopes)[1].astype(np.int16))
-        columns["phoneme"].append(shard["phoneme"])
-        columns["audio"].append(shard["audio"])
+        here = slice(first, first + len(envelopes))
+        columns["codes"][here] = rounded(space.acoustic(envelopes, shard["cycles"], slope))
+        columns["semantic"][here, 0] = space.semantic(envelopes)[1]
+        columns["phoneme"][here, 0] = shard["phoneme"]
+        columns["audio"][here] = shard["audio"].reshape(-1, FRAME)
         ends = np.cumsum(shard["lengths"])
         for word, words in zip(np.split(shard["word"], ends[:-1]), shard["words"], strict=True):
-            columns["token"].append(
-                spoken_tokens(texts[utterance], ids[utterance], encoder, word, int(words))
+            columns["token"][first : first + len(word), 0] = spoken_tokens(
+                texts[utterance], ids[utterance], encoder, word, int(words)
             )
+            first += len(word)
             utterance += 1
-    for name, parts in columns.items():
-        np.save(folder / f"{name}.npy", np.concatenate(parts))
+    known = (np.asarray(columns["token"]) >= 0).mean()
+    for column in columns.values():
+        column.flush()
     np.savez(
         folder / "small.npz",
         starts=starts,
@@ -140,8 +175,8 @@ def build(work: Path, start: Path | None = None) -> None:
         token_ids=np.concatenate([np.array(i) for i in ids]) + SPECIALS,
         token_counts=np.array([len(i) for i in ids]),
         held_out=held_out,
+        example=np.repeat([file.stem.startswith("examples") for file in files], counts),
         vocabulary=np.array([token.hex() for token in tokens]),
     )
-    known = np.concatenate([c >= 0 for c in columns["token"]]).mean()
     hours = starts[-1] * FRAME / 24000 / 3600
     print(f"{len(texts)} utterances, {hours:.1f} h, {held_out.sum()} held out, aligned {known:.1%}")

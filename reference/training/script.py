@@ -20,7 +20,8 @@ MOST_TOKENS_PER_WORD = 1.4  # frequent words, which are whole tokens
 def script_utterances(data: Dataset, voice: int) -> list[int]:
     """The script of one voice, in the order of the sentences' hashes."""
     lengths = np.diff(data.starts)
-    usable = ~data.held_out & (data.voice == voice) & (lengths >= SHORTEST) & (lengths <= LONGEST)
+    usable = ~data.held_out & ~data.example & (data.voice == voice)
+    usable &= (lengths >= SHORTEST) & (lengths <= LONGEST)
     plain = [
         int(i)
         for i in np.flatnonzero(usable)

@@ -1,4 +1,4 @@
-"""Sentences for the corpus: Debian's `fortunes`, cleaned to plain speakable English.
+"""Sentences for the corpus: Debian's `fortunes` and WordNet's examples, cleaned to plain English.
 
 Held-out sentences are chosen by hash, so the split never depends on order or on a random state.
 """
@@ -11,9 +11,12 @@ import re
 from pathlib import Path
 
 FORTUNES = Path("/usr/share/games/fortunes")
+WORDNET = Path("/usr/share/wordnet")  # Debian's `wordnet-base`
 SHORTEST, LONGEST = 12, 120  # characters
 HELD_OUT_SHARE = 1 / 40
 _SENTENCE = re.compile(r"[A-Z][A-Za-z' ,;:\-]*[A-Za-z'][.?!]")
+# Abbreviations, run-together words, dashes, single letters.
+_UNSPEAKABLE = re.compile(r"\b[A-Z]{2,}\b|[A-Za-z]{16}|--|\b[b-hj-zB-HJ-Z]\b")
 _WORD = re.compile(r"[A-Za-z']+")
 
 
@@ -44,8 +47,31 @@ def read_sentences(folder: Path = FORTUNES) -> list[str]:
                 clean = sentence.strip("\"'() ")
                 if not SHORTEST <= len(clean) <= LONGEST or not _SENTENCE.fullmatch(clean):
                     continue
-                if re.search(r"\b[A-Z]{2,}\b|[A-Za-z]{16}|--|\b[b-hj-zB-HJ-Z]\b", clean):
-                    continue  # abbreviations, run-together words, dashes, single letters
+                if _UNSPEAKABLE.search(clean):
+                    continue
+                found.setdefault(normalized(clean), clean)
+    return list(found.values())
+
+
+def read_examples(folder: Path = WORDNET) -> list[str]:
+    """Unique clean example phrases out of WordNet's glosses, as sentences of at least three words.
+
+    They hold 29,000 different words, three times as many as the fortunes. Held-out ones are left
+    out altogether, so that the held-out set stays the fortunes' own.
+    """
+    found: dict[str, str] = {}
+    for part in ("adj", "adv", "noun", "verb"):
+        for line in (folder / f"data.{part}").read_text("utf-8", errors="ignore").splitlines():
+            gloss = (
+                "" if line.startswith("  ") else line.partition("|")[2]
+            )  # the licence is indented
+            for example in re.findall(r'"([^"]+)"', gloss):
+                phrase = " ".join(example.split()).rstrip(".!?;, ")
+                clean = phrase[:1].upper() + phrase[1:] + "."
+                if not SHORTEST <= len(clean) <= LONGEST or not _SENTENCE.fullmatch(clean):
+                    continue
+                if len(clean.split()) < 3 or _UNSPEAKABLE.search(clean) or is_held_out(clean):
+                    continue
                 found.setdefault(normalized(clean), clean)
     return list(found.values())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,12 @@ from flowvox.reference.training.synth import (
     frozen_noise,
     locked_phase,
 )
-from flowvox.reference.training.text import is_held_out, normalized, text_hash
+from flowvox.reference.training.text import (
+    is_held_out,
+    normalized,
+    read_examples,
+    text_hash,
+)
 
 
 @given(st.lists(st.floats(80, 280), min_size=13, max_size=80), st.integers(0, 12))
@@ -47,3 +54,16 @@ def test_the_split_ignores_case_and_punctuation(text: str) -> None:
     assert normalized(text) == normalized(variant)
     assert text_hash(text) == text_hash(variant)
     assert is_held_out(text) == is_held_out(variant)
+
+
+def test_examples_of_wordnet_become_sentences(tmp_path: Path) -> None:
+    for part in ("adj", "adv", "noun", "verb"):
+        (tmp_path / f"data.{part}").write_text('  1 This software | "is no example at all"\n')
+    glosses = (
+        '00001 00 n 01 dog | a pet; "the dog barked all night"; "two words"\n'
+        '00002 00 n 01 car | "THE CAR of 1984 was black"; "The dog barked all night!"\n'
+    )
+    with (tmp_path / "data.noun").open("a") as file:
+        file.write(glosses)
+    assert not is_held_out("The dog barked all night.")
+    assert read_examples(tmp_path) == ["The dog barked all night."]
