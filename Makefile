@@ -126,7 +126,7 @@ refresh-tiny: $(VENV)/.export ## rebuild what is derived from models/tiny: the e
 
 WORK ?= training-work
 train-tiny: $(VENV)/.train ## train models/tiny from packages (hours; resumable; WORK=folder)
-	for stage in corpus dataset decoder lm encoder pack score; do \
+	for stage in corpus dataset decoder refine lm encoder pack score; do \
 	  $(BIN)/python -m flowvox.reference.training $$stage --work $(WORK) --threads 2 \
 	    --minutes 90 --out models/tiny || exit 1; \
 	done

@@ -33,6 +33,12 @@ def decoder(arguments: argparse.Namespace) -> None:
     train_decoder(arguments.work, arguments.minutes, lr=2e-3)
 
 
+def refine(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.codec import refine_decoder
+
+    refine_decoder(arguments.work, arguments.minutes, 1e-3, arguments.start)
+
+
 def encoder(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.codec import train_encoder
 
@@ -54,7 +60,7 @@ def score(arguments: argparse.Namespace) -> None:
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
-    stage.__name__: stage for stage in (corpus, dataset, lm, decoder, encoder, pack, score)
+    stage.__name__: stage for stage in (corpus, dataset, lm, decoder, refine, encoder, pack, score)
 }
 
 
@@ -65,9 +71,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
     parser.add_argument(
-        "--start", type=Path, help="checkpoint to continue from (dataset, lm, pack)"
+        "--start", type=Path, help="checkpoint to continue from (dataset, lm, refine, pack)"
     )
-    parser.add_argument("--minutes", type=float, default=30, help="a training's time in all")
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="a training's processor time in all"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--count", type=int, default=60, help="sentences to score")
     arguments = parser.parse_args()

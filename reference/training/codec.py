@@ -1,4 +1,4 @@
-"""Stages `decoder` and `encoder`: both sides of the codec, each against the fixed codes."""
+"""Stages `decoder`, `refine` and `encoder`: both sides of the codec, each against the fixed codes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowvox.config import ModelConfig
+from flowvox.errors import FlowvoxError
+from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.codec import Codec
 from flowvox.reference.codec_layers import CodecLayer
+from flowvox.reference.model import load_model
 from flowvox.reference.training.codes import CodeSpace
+from flowvox.reference.training.critic import Critics
 from flowvox.reference.training.dataset import Dataset
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.session import Session
@@ -25,7 +29,8 @@ CROP, BATCH = 36, 8  # frames per crop, crops per step
 CONTEXT = 6  # frames at the head of a crop that the loss skips when they lack their past
 NOISY_SHARE = 0.1  # crops whose acoustic codes are off by up to a level
 SEMANTIC_SCALE = 0.25  # brings the phonetic vectors to the size of the acoustic values
-WEIGHTS = {"phase": 1.0, "level": 1.0, "mel": 0.5}
+WEIGHTS = {"phase": 1.0, "level": 1.0, "mel": 0.5, "adversarial": 0.2, "features": 0.5}
+ALONE = 60  # steps of `refine` in which only the critics learn
 
 Crops = tuple[Tensor, Tensor, bool]
 
@@ -86,25 +91,83 @@ def train_decoder(work: Path, minutes: float, lr: float) -> None:
     torch.manual_seed(17)
     data, config = Dataset.load(work), ModelConfig.load(work / "params.json")
     codec = new_codec(config, CodeSpace.load(work / "codes.npz"))
-    decoder = nn.ModuleDict({"blocks": codec.decoder_blocks, "output": codec.output_proj})
+    decoder = decoder_parts(codec)
     session = Session(work / "decoder", decoder, Optimizers(decoder, lr), minutes, decay=0.998)
     loss_of = SpectralLoss()
     training = crops(data, held_out=False, seed=session.number)
     while session.progress < 1:
-        codes, samples, at_start = next(training)
-        if torch.rand(()) < NOISY_SHARE:
-            shift = torch.randint(-1, 2, codes[..., 1:].shape)
-            codes[..., 1:] = (codes[..., 1:] + shift).clamp(
-                0, config.codec.acoustic_codebook_size - 1
-            )
-        output = codec.decode(codes)
-        skip = 0 if at_start else CONTEXT * FRAME
-        terms = loss_of(output[:, skip:], samples[:, skip:])
-        torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        output, samples = decoded(codec, next(training))
+        terms = loss_of(output, samples)
+        weighted(terms).backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
             session.log(**{name: value.item() for name, value in terms.items()})
     session.save()
+
+
+def refine_decoder(work: Path, minutes: float, lr: float, start: Path | None) -> None:
+    """Train on against critics; resumes from `work`/refine.
+
+    Begins with the decoder of `work`/decoder, else with that of the checkpoint `start`. The codes stay
+    as they are, so the language model needs no training for it.
+    """
+    torch.manual_seed(23)
+    data, config = Dataset.load(work), ModelConfig.load(work / "params.json")
+    codec = new_codec(config, CodeSpace.load(work / "codes.npz"))
+    decoder, critics = decoder_parts(codec), Critics()
+    decoder.load_state_dict(trained_decoder(work, start))
+    both = nn.ModuleDict({**decoder, "critics": critics})
+    session = Session(work / "refine", both, Optimizers(both, lr, warmup=50), minutes, decay=0.998)
+    loss_of = SpectralLoss()
+    training = crops(data, held_out=False, seed=1_000_000 + session.number)
+    while session.progress < 1:
+        with torch.set_grad_enabled(session.number >= ALONE):
+            output, samples = decoded(codec, next(training))
+            terms = loss_of(output, samples) | critics.please(output, samples)
+        if session.number >= ALONE:
+            weighted(terms).backward()  # type: ignore[no-untyped-call]
+        terms["critics"] = critics.judge(output, samples)
+        terms["critics"].backward()
+        session.step()
+        if session.number % 25 == 0:
+            session.log(**{name: value.item() for name, value in terms.items()})
+    session.save()
+
+
+def decoder_parts(codec: Codec) -> nn.ModuleDict:
+    """The decoder of `codec` under the names that its training states use."""
+    return nn.ModuleDict({"blocks": codec.decoder_blocks, "output": codec.output_proj})
+
+
+def trained_decoder(work: Path, start: Path | None) -> dict[str, Tensor]:
+    """State of `decoder_parts`: the moving average of stage `decoder`, else from a checkpoint."""
+    file = work / "decoder" / "latest.pt"
+    if file.exists():
+        average: dict[str, Tensor] = torch.load(file, weights_only=True)["average"]
+        return average
+    if start is None:
+        raise FlowvoxError(f"no decoder in {file.parent}: run stage decoder or give --start")
+    codec = load_model(Checkpoint.open(start)).codec
+    return {name: value.float() for name, value in decoder_parts(codec).state_dict().items()}
+
+
+def decoded(codec: Codec, crop: Crops) -> tuple[Tensor, Tensor]:
+    """(decoded samples, recorded samples) of a crop, without the head that lacks its past.
+
+    Some of the acoustic codes are off by up to a level, as the language model's will be.
+    """
+    codes, samples, at_start = crop
+    if torch.rand(()) < NOISY_SHARE:
+        shift = torch.randint(-1, 2, codes[..., 1:].shape)
+        levels = codec.config.acoustic_codebook_size
+        codes[..., 1:] = (codes[..., 1:] + shift).clamp(0, levels - 1)
+    skip = 0 if at_start else CONTEXT * FRAME
+    return codec.decode(codes)[:, skip:], samples[:, skip:]
+
+
+def weighted(terms: dict[str, Tensor]) -> Tensor:
+    """Their sum by WEIGHTS."""
+    return torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
 
 
 def train_encoder(work: Path, minutes: float, lr: float) -> None:

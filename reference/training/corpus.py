@@ -24,7 +24,6 @@ from flowvox.reference.training.text import (
     normalized,
     read_examples,
     read_sentences,
-    text_hash,
 )
 
 PHRASES = 8000
@@ -118,9 +117,6 @@ def build(work: Path, processes: int = 2) -> None:
     texts = held_out + training + phrases
     known = {normalized(text) for text in texts}
     examples = [text for text in read_examples() if normalized(text) not in known]
-    (folder / "training-text-hashes.txt").write_text(
-        "\n".join(sorted({text_hash(t) for t in texts + examples if not is_held_out(t)})) + "\n"
-    )
     files, parts = [], []
     for prefix, group in (("", texts), ("examples-", examples)):
         shuffled = [group[i] for i in np.random.default_rng(2).permutation(len(group))]

@@ -1,4 +1,4 @@
-"""Muon for the matrices of the transformers, AdamW for the rest, one wall-clock schedule for both."""
+"""Muon for the matrices of the transformers, AdamW for the rest; one schedule for both."""
 
 from __future__ import annotations
 

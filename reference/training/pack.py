@@ -22,37 +22,47 @@ from flowvox.reference.training.codes import CodeSpace
 from flowvox.reference.training.corpus import VOICES
 from flowvox.reference.training.dataset import Dataset
 from flowvox.reference.training.script import script_utterances
+from flowvox.reference.training.text import text_hash
 from flowvox.tensors import CODE_EMBEDDINGS, CODEC, FLOW, checkpoint_tensors
 from flowvox.voices import to_bfloat16, write_voice_pt
 
 VOICE_FRAMES = 14
 VOICE_SEED = 0
+DECODER = {"blocks": "decoder_blocks", "output": "output_proj"}
 CODEC_PARTS = {
-    "decoder": {"blocks": "decoder_blocks", "output": "output_proj"},
+    "decoder": DECODER,
+    "refine": DECODER,  # after `decoder`: it replaces it
     "encoder": {"input": "input_proj", "blocks": "encoder_blocks"},
 }
 
 
-def trained_tensors(work: Path, start: Path | None) -> dict[str, Tensor]:
-    """Every trained tensor under its checkpoint name; a codec not trained here comes from `start`."""
+def codec_tensors(work: Path, start: Path | None) -> dict[str, Tensor]:
+    """The codec under its checkpoint names; parts not trained in `work` come from `start`."""
     tensors: dict[str, Tensor] = {}
     if start:
         checkpoint = Checkpoint.open(start)
         names = [name for name in checkpoint.shapes if name.startswith(CODEC)]
         tensors |= {name: torch.from_numpy(checkpoint.read(name)) for name in names}
-    for name, value in _average(work, "lm").items():
-        part, rest = name.split(".", 1)
-        if part in {"backbone", "flow"}:
-            tensors[{"backbone": "", "flow": FLOW}[part] + rest] = value
     for stage, renames in CODEC_PARTS.items():
         if (work / stage / "latest.pt").exists():
             for name, value in _average(work, stage).items():
                 part, rest = name.split(".", 1)
-                tensors[f"{CODEC}{renames[part]}.{rest}"] = value
+                if part in renames:
+                    tensors[f"{CODEC}{renames[part]}.{rest}"] = value
     centroids = torch.from_numpy(CodeSpace.load(work / "codes.npz").centroids) * SEMANTIC_SCALE
     codebook = f"{CODEC}quantizer.semantic_codebook."
     tensors[f"{codebook}embedding_sum"] = centroids
     tensors[f"{codebook}cluster_usage"] = torch.ones(len(centroids))
+    return tensors
+
+
+def trained_tensors(work: Path, start: Path | None) -> dict[str, Tensor]:
+    """Every tensor under its checkpoint name."""
+    tensors = codec_tensors(work, start)
+    for name, value in _average(work, "lm").items():
+        part, rest = name.split(".", 1)
+        if part in {"backbone", "flow"}:
+            tensors[{"backbone": "", "flow": FLOW}[part] + rest] = value
     return tensors
 
 
@@ -83,8 +93,8 @@ def pack(work: Path, out: Path, start: Path | None) -> None:
     vocabulary = [bytes.fromhex(str(t)) for t in np.load(work / "dataset/small.npz")["vocabulary"]]
     script = [data.texts[i] for voice in range(len(VOICES)) for i in script_utterances(data, voice)]
     write_beside(out / "script.txt", ("\n".join(dict.fromkeys(script)) + "\n").encode())
-    hashes = (work / "corpus" / "training-text-hashes.txt").read_bytes()
-    write_beside(out / "training-text-hashes.txt", hashes)
+    trained = {text_hash(t) for t, held in zip(data.texts, data.held_out, strict=True) if not held}
+    write_beside(out / "training-text-hashes.txt", ("\n".join(sorted(trained)) + "\n").encode())
     write_tekken(out / "tekken.json", vocabulary, {name: len(v) for name, v in rows.items()})
 
 

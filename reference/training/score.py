@@ -1,7 +1,8 @@
 """Stage `score`: what the packed checkpoint can do, on sentences that training never saw.
 
-Three numbers: WER of resynthesis audio -> encoder -> codes -> decoder -> audio, WER of free-running
-fp32 synthesis, and how often and how long it speaks. Whisper tiny.en listens (greedy, English).
+WER of resynthesis audio -> encoder -> codes -> decoder -> audio, WER of free-running fp32 synthesis,
+and how often and how long it speaks: Whisper tiny.en listens (greedy, English). DistillMOS says how
+natural the corpus, its decoded codes and the synthesis sound, on the first sentences of each voice.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from flowvox.config import ModelConfig
+from flowvox.eval.naturalness import DistillMOS
 from flowvox.noise import frame_noise
 from flowvox.prompt import build_prompt, prompt_embeddings
 from flowvox.reference.checkpoint import Checkpoint
@@ -35,6 +37,7 @@ Audio = NDArray[np.float32]
 MOST_TOKENS_PER_SECOND = (
     8  # nobody speaks faster; Whisper repeats itself for ever over unclear speech
 )
+OPINIONS = 10  # sentences per voice that DistillMOS hears
 SHORTEST, LONGEST = 20, 100  # frames of the recordings whose sentences are used
 
 
@@ -77,6 +80,13 @@ def word_error_rate(texts: list[str], heard: list[str]) -> float:
     return float(jiwer.wer([plain(t) for t in texts], [plain(h) or "-" for h in heard]))
 
 
+def mean_opinion(waves: list[Audio]) -> float:
+    """DistillMOS, mean of the first OPINIONS."""
+    judge = DistillMOS()
+    scores = [judge.score(wave, RATE)["distillmos"] for wave in waves[:OPINIONS]]
+    return round(float(np.mean(scores)), 3)
+
+
 def held_out(data: Dataset, voice: int, count: int) -> list[int]:
     """The first `count` held-out utterances of a voice with a usual length."""
     lengths = np.diff(data.starts)
@@ -102,26 +112,27 @@ def speaker(
 
 @torch.inference_mode()
 def score_codec(work: Path, folder: Path, count: int) -> dict[str, Any]:
-    """WER of the corpus audio itself, of its codes decoded, and of encode + decode, per voice."""
+    """WER and DistillMOS of the corpus itself, of its codes decoded, of encode + decode, per voice."""
     checkpoint, data, listen = Checkpoint.open(folder), Dataset.load(work), Listener()
     model = load_model(checkpoint)
     result: dict[str, Any] = {}
     for index, voice in enumerate(VOICES):
         chosen = held_out(data, index, count)
         texts = [data.texts[i] for i in chosen]
-        heard: dict[str, list[str]] = {"corpus": [], "decoder": [], "resynthesis": []}
+        waves: dict[str, list[Audio]] = {"corpus": [], "decoder": [], "resynthesis": []}
         for i in chosen:
             span = slice(int(data.starts[i]), int(data.starts[i + 1]))
             recording = data.audio[span.start * FRAME : span.stop * FRAME]
             target: Audio = recording.astype(np.float32) / np.float32(32767)
             codes = np.concatenate([data.semantic[span, None], data.codes[span]], axis=1)
             own = model.codec.encode(torch.from_numpy(target)[None])[0].numpy()
-            heard["corpus"].append(listen(target))
-            heard["decoder"].append(listen(decode_audio(model, codes.astype(np.int32))))
-            heard["resynthesis"].append(listen(decode_audio(model, own.astype(np.int32))))
+            waves["corpus"].append(target)
+            waves["decoder"].append(decode_audio(model, codes.astype(np.int32)))
+            waves["resynthesis"].append(decode_audio(model, own.astype(np.int32)))
         result[voice] = {
-            f"wer_{name}": round(word_error_rate(texts, h), 4) for name, h in heard.items()
-        }
+            f"wer_{name}": round(word_error_rate(texts, [listen(w) for w in said]), 4)
+            for name, said in waves.items()
+        } | {f"distillmos_{name}": mean_opinion(said) for name, said in waves.items()}
         print(voice, result[voice], flush=True)
     return result
 
@@ -130,7 +141,7 @@ def score_codec(work: Path, folder: Path, count: int) -> dict[str, Any]:
 def score_speech(
     work: Path, folder: Path, chooser: str, counts: tuple[int, int], seed: int
 ) -> dict[str, Any]:
-    """Free-running fp32 synthesis: WER, share that ends by itself, length against the teacher's.
+    """Free-running fp32 synthesis: WER, DistillMOS, share that ends, length against the teacher's.
 
     chooser: "held_out" or "script"; counts: sentences of each voice.
     """
@@ -144,15 +155,17 @@ def score_speech(
         else:
             chosen = held_out(data, index, counts[index])
         texts = [data.texts[i] for i in chosen]
-        heard, ended, ratios = [], [], []
+        waves, ended, ratios = [], [], []
         for i, text in zip(chosen, texts, strict=True):
             length = int(data.starts[i + 1] - data.starts[i])
             generation = speak(text, seed, 2 * length + 20)
             ended.append(generation.ended)
             ratios.append(len(generation.codes) / length)
-            heard.append(listen(decode_audio(model, generation.codes)))
+            waves.append(decode_audio(model, generation.codes))
+        heard = [listen(wave) for wave in waves]
         result[voice] = {
             "wer": round(word_error_rate(texts, heard), 4),
+            "distillmos": mean_opinion(waves),
             "ended": round(float(np.mean(ended)), 4),
             "duration_ratio": round(float(np.median(ratios)), 3),
             "sentences": len(texts),

@@ -18,7 +18,11 @@ SAVE_EVERY = 240  # seconds
 
 
 class Session:
-    """One training run with a budget in minutes of its own running time."""
+    """One training run with a budget in minutes of processor time of the thread that drives it.
+
+    Time in which the training is paused or other programs have the processor does not count: the
+    learning rate falls with the work that was done.
+    """
 
     def __init__(
         self, folder: Path, model: nn.Module, optimizers: Optimizers, minutes: float, decay: float
@@ -35,7 +39,7 @@ class Session:
             optimizers.load_state_dict(state["optimizers"])
             self.average = state["average"]
             self.number, self.seconds = state["number"], state["seconds"]
-        self._clock = self._saved = time.monotonic()
+        self._clock, self._saved = time.thread_time(), time.monotonic()
         self._asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop_after_step)
 
@@ -59,10 +63,10 @@ class Session:
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - rate)
-        now = time.monotonic()
+        now = time.thread_time()
         self.seconds += now - self._clock
         self._clock = now
-        if self._asked_to_stop or now - self._saved > SAVE_EVERY:
+        if self._asked_to_stop or time.monotonic() - self._saved > SAVE_EVERY:
             self.save()
         if self._asked_to_stop:
             raise SystemExit(0)

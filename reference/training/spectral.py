@@ -11,7 +11,7 @@ FLOOR = 1e-3
 MEL_BANDS = 64
 
 
-def _mel_filters(size: int, rate: int = 24000) -> Tensor:
+def mel_filters(size: int, rate: int = 24000) -> Tensor:
     """[bins, MEL_BANDS] triangular filters, 40 Hz to 12 kHz."""
     mel = 2595 * torch.log10(1 + torch.linspace(0, rate / 2, size // 2 + 1) / 700)
     edges = torch.linspace(60.0, float(mel[-1]), MEL_BANDS + 2)
@@ -31,7 +31,7 @@ class SpectralLoss(torch.nn.Module):
         super().__init__()
         for size in SIZES:
             self.register_buffer(f"window_{size}", torch.hann_window(size))
-            self.register_buffer(f"mel_{size}", _mel_filters(size))
+            self.register_buffer(f"mel_{size}", mel_filters(size))
 
     def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """output, target: [B, samples]."""

@@ -5,48 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tests.reference.training.shards import TINY, write_shard
 
-from flowvox.reference.training.codes import CodeSpace
-from flowvox.reference.training.dataset import (
-    TINY_CODE_SPACE,
-    Dataset,
-    build,
-    spoken_tokens,
-    text_encoder,
-)
+from flowvox.reference.training.dataset import Dataset, build, spoken_tokens, text_encoder
 from flowvox.reference.training.script import script_utterances
 from flowvox.reference.training.synth import FRAME
 
 SENTENCE = "The old man and the old woman went into the house."
 
 
-def shard(file: Path, texts: list[str], frames: int) -> None:
-    """Random sound under `texts`, `frames` codec frames each."""
-    rng, count = np.random.default_rng(len(texts)), len(texts)
-    mean = CodeSpace.load(TINY_CODE_SPACE).mean
-    words = np.array([len(text.split()) for text in texts])
-    spoken = [np.arange(frames) * n // frames for n in words]
-    np.savez(
-        file,
-        audio=rng.integers(-999, 999, count * frames * FRAME).astype(np.int16),
-        cycles=rng.integers(5, 24, count * frames).astype(np.uint8),
-        envelopes=(mean + rng.normal(size=(count * frames, len(mean)))).astype(np.float16),
-        slope=np.zeros(count * frames, np.float16),
-        phoneme=rng.integers(0, 170, count * frames).astype(np.uint8),
-        word=np.concatenate(spoken).astype(np.uint8),
-        lengths=np.full(count, frames),
-        voice=np.zeros(count, np.int64),
-        words=words,
-        texts=np.array(texts),
-    )
-
-
 def test_examples_follow_the_fortunes_and_are_never_rehearsed(tmp_path: Path) -> None:
     (tmp_path / "corpus").mkdir()
     fortunes = [SENTENCE.replace("house", place) for place in ("house", "town", "water")]
-    shard(tmp_path / "corpus" / "0000.npz", fortunes, 20)
-    shard(tmp_path / "corpus" / "examples-0000.npz", [SENTENCE.replace("house", "garden")], 30)
-    build(tmp_path, Path(__file__).parents[3] / "models" / "tiny")
+    write_shard(tmp_path / "corpus" / "0000.npz", fortunes, 20)
+    write_shard(
+        tmp_path / "corpus" / "examples-0000.npz", [SENTENCE.replace("house", "garden")], 30
+    )
+    build(tmp_path, TINY)
     data = Dataset.load(tmp_path)
     assert data.starts.tolist() == [0, 20, 40, 60, 90]
     assert data.example.tolist() == [False, False, False, True]

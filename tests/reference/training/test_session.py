@@ -1,0 +1,52 @@
+"""A training's budget is the work it did; what it saved is where it goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from flowvox.reference.training.optim import Optimizers
+from flowvox.reference.training.session import Session
+
+
+class Model(nn.Module):
+    """A matrix for Muon, a bias for AdamW."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 2)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(self.layers[0](x))
+
+
+def session(folder: Path, model: nn.Module) -> Session:
+    return Session(folder, model, Optimizers(model, 1e-2), minutes=1, decay=0.9)
+
+
+def test_pauses_do_not_count(tmp_path: Path) -> None:
+    running = session(tmp_path, Model())
+    time.sleep(0.3)
+    running.step()
+    assert 0 < running.seconds < 0.2
+    assert 0 < running.progress < 0.2 / 60
+
+
+def test_a_training_goes_on_where_it_was_saved(tmp_path: Path) -> None:
+    first = Model()
+    running = session(tmp_path, first)
+    for _ in range(3):
+        first(torch.ones(1, 2)).square().sum().backward()  # type: ignore[no-untyped-call]
+        running.step()
+    running.save()
+    second = Model()
+    resumed = session(tmp_path, second)
+    assert (resumed.number, resumed.seconds) == (3, running.seconds)
+    torch.testing.assert_close(second.state_dict(), first.state_dict())
+    torch.testing.assert_close(resumed.average, running.average)
+    assert not torch.equal(
+        resumed.average["layers.0.weight"], second.state_dict()["layers.0.weight"]
+    )
