@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from flowvox.config import ModelConfig
-from flowvox.runtime.binding import Memory, Rows
+from flowvox.runtime.binding import Memory, Rows, run_bound
 from flowvox.runtime.providers import CUDA
 from flowvox.schedule import rope_tables
 
@@ -77,7 +77,7 @@ class BackboneRunner:
         self._total[0] = self.positions if single and self._captured else self.length
         self._seqlens.update_inplace(np.array([self.length - 1], dtype=np.int32))
         step.embeddings.update_inplace(np.ascontiguousarray(embeddings[None]))
-        self._session.run_with_iobinding(step.binding, options)
+        run_bound(self._session, step.binding, options)
         return Rows.of(step.hidden)
 
     def _step(self, count: int, dim: int) -> _Step:

@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from flowvox.errors import FlowvoxError
 from flowvox.runtime.providers import CUDA
 
 NUMPY_TYPES = {
@@ -22,6 +23,22 @@ NUMPY_TYPES = {
     "tensor(int8)": np.int8,
     "tensor(uint8)": np.uint8,
 }
+
+
+def run_bound(
+    session: ort.InferenceSession, binding: ort.IOBinding, options: ort.RunOptions | None = None
+) -> None:
+    """Run a session on what is bound. Raises FlowvoxError where the device fails.
+
+    A GPU that onnxruntime was not built for, or whose memory is full, fails only here.
+    """
+    try:
+        session.run_with_iobinding(binding, options)
+    except Exception as error:  # noqa: BLE001 - onnxruntime raises bare C++ exceptions
+        provider, first = session.get_providers()[0], str(error).strip().splitlines()[0]
+        raise FlowvoxError(
+            f"{provider} failed ({first}); see flowvox doctor --probe, or use --device cpu"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from flowvox.errors import BundleError
-from flowvox.runtime.binding import Memory
+from flowvox.runtime.binding import Memory, run_bound
 
 WHOLE_CHUNK = 64  # frames per call when decoding everything at once; bounds the attention matrices
 
@@ -39,7 +39,7 @@ class CodecStream:
         for name, before, after in zip(self._names, self._state, self._next, strict=True):
             binding.bind_ortvalue_input(f"state{name}", before)
             binding.bind_ortvalue_output(f"next{name}", after)
-        self._session.run_with_iobinding(binding)
+        run_bound(self._session, binding)
         samples: NDArray[np.float32] = binding.get_outputs()[0].numpy()
         self._state, self._next = self._next, self._state
         self._position += len(codes)

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from flowvox.runtime.binding import Memory, Rows
+from flowvox.runtime.binding import Memory, Rows, run_bound
 
 OUTPUTS = ("semantic_logits", "latents")
 
@@ -32,6 +32,6 @@ class FlowRunner:
             self._binding.bind_output(
                 name
             )  # anew: else the next call would write into these arrays
-        self._session.run_with_iobinding(self._binding)
+        run_bound(self._session, self._binding)
         logits, latents = (value.numpy() for value in self._binding.get_outputs())
         return logits, latents

@@ -103,7 +103,8 @@ def test_a_format_without_a_kernel_there(config: ModelConfig) -> None:
 def test_a_quantized_flow_head_on_cuda_comes_with_its_version(config: ModelConfig) -> None:
     device = load_device("rtx-3060-12gb")
     notes = " ".join(make_plan(config, [FOUR], device, 1.0).notes)
-    assert "after July 2026" in notes
+    assert "onnxruntime 1.28 or later" in notes
+    assert "computes in float32, for which CUDA has no attention" in notes
     notes = " ".join(make_plan(config, [recipe("int8", "int8")], device, 1.0).notes)
     assert "expands int8 weights for the flow head's 6 rows" in notes
 
@@ -123,7 +124,9 @@ def test_each_class_of_devices_has_its_recipe(config: ModelConfig, name: str, be
 def test_every_recipe_for_use_is_offered_somewhere(config: ModelConfig, kind: str) -> None:
     shipped = [load_recipe(name) for name in shipped_recipes()]
     names = {r.name for r in offered(shipped, kind)}
-    assert names >= {"int4", "int8", "fp16"} | {"int4-cpu" if kind == "cpu" else "int4-gpu"}
+    cpu, cuda = {"int4", "int8", "fp16", "int4-cpu"}, {"int4-gpu", "int4-gpu-small", "fp16-gpu"}
+    assert names >= (cpu if kind == "cpu" else cuda)
+    assert not names & (cuda if kind == "cpu" else cpu)
     assert not names & set(NOT_OFFERED)
     device = load_device("raspberry-pi-5" if kind == "cpu" else "rtx-3060-12gb")
     plan = make_plan(config, offered(shipped, kind), device, 1.0)

@@ -11,9 +11,10 @@ import onnxruntime as ort
 import pytest
 
 from flowvox.bundle import Bundle
+from flowvox.errors import FlowvoxError
 from flowvox.noise import frame_noise
 from flowvox.runtime.backbone import BackboneRunner, BackboneRunners
-from flowvox.runtime.binding import Memory, Rows
+from flowvox.runtime.binding import Memory, Rows, run_bound
 from flowvox.runtime.codec import CodecStream
 from flowvox.runtime.engine import Engine
 from flowvox.runtime.flow_head import FlowRunner
@@ -173,3 +174,15 @@ def test_a_captured_runner_serves_one_utterance_after_another(engine: Engine) ->
     with plain.runner(7) as one, plain.runner(7) as other:
         assert one is not other
         assert one.positions == 7
+
+
+def test_a_device_that_fails_is_one_line(engine: Engine) -> None:
+    """As onnxruntime says it where it was not built for the GPU."""
+
+    def fail(binding: object, options: object) -> None:
+        raise RuntimeError("CUDA failure 209: no kernel image is available\n at line 1")
+
+    session = SimpleNamespace(run_with_iobinding=fail, get_providers=lambda: [CUDA, CPU])
+    with pytest.raises(FlowvoxError, match=r"no kernel image is available.*--device cpu") as caught:
+        run_bound(session, None)
+    assert "\n" not in str(caught.value)

@@ -112,14 +112,15 @@ def make_plan(
 def offered(recipes: Sequence[Recipe], kind: str) -> list[Recipe]:
     """The shipped recipes worth making a bundle with for a device of that kind.
 
-    Recipes for GGUF are left out: this runtime does not run such files.
+    Recipes for GGUF are left out: this runtime does not run such files. CUDA has no attention in
+    float32: bundles that compute so run there, but copy their cache to the processor at each step.
     """
-    other = "-gpu" if kind == "cpu" else "-cpu"
+    compute = "float32" if kind == "cpu" else "float16"
     return [
         recipe
         for recipe in recipes
         if recipe.name not in NOT_OFFERED
-        and not recipe.name.endswith(other)
+        and recipe.compute == compute
         and {rule.format for rule in recipe.rules} <= {*KERNELS["cpu"], "omit"}
     ]
 
@@ -194,7 +195,12 @@ def _notes(
     recipe = next((r for r in recipes if shown and r.name == shown.recipe), None)
     if recipe is None or device.kind != "cuda":
         return notes
-    notes.append("assumes float16 graphs on the GPU, which were not run on hardware")
+    notes.append("the float16 graphs were run on a processor, not on a GPU")
+    if recipe.compute != "float16":
+        notes.append(
+            f"{recipe.name} computes in float32, for which CUDA has no attention: the figures are "
+            "those of a bundle that computes in float16 (int4-gpu, int4-gpu-small, fp16-gpu)"
+        )
     flow = {p.rule.format for p in frame_products(config, recipe, 1) if p.stage == "flow"}
     rows = GUIDED * TOKENS
     for name in sorted(flow & set(MOST_ROWS)):
@@ -202,8 +208,8 @@ def _notes(
             notes.append(f"onnxruntime expands {name} weights for the flow head's {rows} rows")
         else:
             notes.append(
-                f"a flow head in {name} needs an onnxruntime from after July 2026; older ones expand "
-                "its weights for 2 to 16 rows"
+                f"a flow head in {name} needs onnxruntime 1.28 or later; older ones expand its weights "
+                "for 2 to 16 rows"
             )
     return notes
 
