@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -14,7 +15,13 @@ from flowvox.quantizers.bnb import quantize_nf4
 from flowvox.quantizers.channels import quantize_channels
 from flowvox.quantizers.matrix import quantize_blocks
 from flowvox.quantizers.statistics import InputStatistics
-from flowvox.quantizers.weights import DynamicWeights, FloatWeights, MatrixWeights
+from flowvox.quantizers.weights import (
+    BlockWeights,
+    ChannelWeights,
+    DynamicWeights,
+    FloatWeights,
+    MatrixWeights,
+)
 from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
 from flowvox.tensors import Shape, component_of
 
@@ -66,17 +73,24 @@ def encode_matrix(
             weights,
             BITS[rule.format],
             rule.block,
-            rule.method,
+            rule.rounding,
             symmetric=rule.symmetric,
             statistics=statistics,
         )
     if rule.format == "w8a8":
-        return quantize_channels(weights, rule.method)
+        return quantize_channels(weights, rule.rounding)
     if rule.format == "nf4":
         return quantize_nf4(weights, rule.block)
     if rule.format == "int8-dynamic":
         return DynamicWeights(weights)
     return FloatWeights.stored(weights, half=rule.format == "float16")
+
+
+def rounded(weights: NDArray[np.float32], rule: Rule) -> NDArray[np.float32]:
+    """What is left of weights [out, in] after plain rounding to the rule's format."""
+    encoded = encode_matrix(weights, replace(rule, method="round"))
+    assert isinstance(encoded, BlockWeights | ChannelWeights)
+    return encoded.dequantized()
 
 
 def stored_format(name: str, shape: Shape, rule: Rule) -> str:

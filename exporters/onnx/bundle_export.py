@@ -27,7 +27,8 @@ from flowvox.exporters.onnx.tally import Progress, Tally, silent
 from flowvox.graphs import BACKBONE, CODEC_DECODER, CODEC_ENCODER, FLOW, GraphSpec, graph_specs
 from flowvox.manifest import MANIFEST
 from flowvox.quantizers.calibration.cache import calibrate
-from flowvox.quantizers.encode import check_recipe
+from flowvox.quantizers.encode import check_recipe, rounded
+from flowvox.quantizers.folding.preparation import prepare
 from flowvox.recipe import COMPONENTS, TABLES, Recipe
 from flowvox.source import ModelSource, Report
 from flowvox.tensors import component_of
@@ -64,10 +65,11 @@ def export_bundle(
     specs = graph_specs(config, encoder=encoder, cache=recipe.kv_cache)
     with progress("reading") as report:
         source_hash = source.source_hash(report)
-    statistics = None
+    preparation = None
     if recipe.calibrated:
         with progress("calibrating") as report:
             statistics = calibrate(source, source_hash, report)
+        preparation = prepare(source, config, recipe, statistics, rounded)
     key = conversion_key(source_hash, recipe)
     unfinished = partial(is_unfinished, key=key)
     with (
@@ -82,7 +84,7 @@ def export_bundle(
         with progress("converting") as report:
             tally = Tally(source, [*specs, *TABLES], report)
             for name, spec in specs.items():
-                weights = ComponentWeights(source, recipe, name, tally.read, statistics)
+                weights = ComponentWeights(source, recipe, name, tally.read, preparation)
                 make = partial(_graph, spec, folder, weights, config, recipe, recordings)
                 checks[name] = parts.make(name, make)
                 tally.finished(name)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.quantizers.encode import encode_matrix
+from flowvox.quantizers.folding.preparation import Preparation
 from flowvox.quantizers.ggml.repack import repack, repacks
-from flowvox.quantizers.statistics import InputStatistics
 from flowvox.quantizers.weights import FloatWeights, MatrixWeights
 from flowvox.recipe import Recipe
 from flowvox.source import ModelSource
@@ -19,8 +19,6 @@ from flowvox.tensors import (
     WEIGHT_NORM_GAIN,
     fold_weight_norm,
 )
-
-Statistics = Callable[[str], InputStatistics]
 
 
 class GraphWeights(Protocol):
@@ -46,21 +44,22 @@ class ComponentWeights:
         recipe: Recipe,
         component: str,
         on_read: Callable[[str], None] = lambda name: None,
-        statistics: Statistics | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         self._source, self._recipe, self._component = source, recipe, component
-        self._on_read, self._statistics = on_read, statistics
+        self._on_read, self._preparation = on_read, preparation
 
     def matrix(self, name: str) -> MatrixWeights:
         """A linear weight [out, in] in its recipe's format, as it is where it has that already."""
         rule = self._recipe.rule(self._component, name)
         form = self._source.block_format(name)
-        if form and repacks(form, rule):
+        touched = self._preparation is not None and self._preparation.touches(name)
+        if form and repacks(form, rule) and not touched:
             self._on_read(name)
             return repack(form, self._source.packed(name))
         statistics = None
-        if rule.calibrated and self._statistics is not None:
-            statistics = self._statistics(name)
+        if rule.calibrated and self._preparation is not None:
+            statistics = self._preparation.statistics(name)
         return encode_matrix(self._read(name), rule, statistics)
 
     def floats(self, name: str) -> FloatWeights:
@@ -91,4 +90,5 @@ class ComponentWeights:
 
     def _read(self, name: str) -> NDArray[np.float32]:
         self._on_read(name)
-        return self._source.read(name)
+        values = self._source.read(name)
+        return values if self._preparation is None else self._preparation.weights(name, values)

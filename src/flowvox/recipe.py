@@ -39,13 +39,20 @@ GGUF_FORMATS = (  # only GGUF files have them
 )  # fmt: skip
 FORMATS = (*PLAIN_FORMATS[:2], *BUNDLE_FORMATS, *GGUF_FORMATS, "omit")
 OMITTABLE = "codec_encoder"  # the one component that speaking does not need
+BLOCK_METHODS = ("round", "search", "hqq", "imatrix", "gptq", "awq", "awq+gptq")
 METHODS = {  # how scales and levels are found
-    "int8": ("round", "search", "hqq", "imatrix", "gptq"),
-    "int4": ("round", "search", "hqq", "imatrix", "gptq"),
-    "int2": ("round", "search", "hqq", "imatrix", "gptq"),
-    "w8a8": ("round", "search"),
+    "int8": BLOCK_METHODS,
+    "int4": BLOCK_METHODS,
+    "int2": BLOCK_METHODS,
+    "w8a8": ("round", "search", "smooth"),
 }
-CALIBRATED = ("imatrix", "gptq")  # methods that want to know what the model's activations are
+# Methods that fold scales into neighbouring tensors first: how they find them, and what comes then.
+FOLDING = {
+    "awq": ("awq", "imatrix"),
+    "awq+gptq": ("awq", "gptq"),
+    "smooth": ("smooth", "search"),
+}
+CALIBRATED = ("imatrix", "gptq", *FOLDING)  # what wants to know the model's activations
 COMPUTE = ("float32", "float16")
 KV_CACHES = ("float32", "float16", "int8")
 BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
@@ -101,6 +108,16 @@ class Rule:
     def calibrated(self) -> bool:
         """Whether the matrices under this rule want statistics of their inputs."""
         return self.method in CALIBRATED and "method" in _options(self.component, self.format)
+
+    @property
+    def folding(self) -> str | None:
+        """How the scales are found that go to neighbouring tensors, None where none do."""
+        return FOLDING[self.method][0] if self.calibrated and self.method in FOLDING else None
+
+    @property
+    def rounding(self) -> str:
+        """The method that makes levels, after folding."""
+        return FOLDING[self.method][1] if self.method in FOLDING else self.method
 
 
 @dataclass(frozen=True)

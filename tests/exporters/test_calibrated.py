@@ -17,7 +17,8 @@ rules:
   - {component: backbone, tensor: "*norm.weight", format: float32}
   - {component: backbone, tensor: "*.feed_forward.*", format: int4, method: gptq}
   - {component: backbone, format: int8, method: imatrix, symmetric: false}
-  - {component: flow, tensor: "*.layers.*", format: int4, method: gptq}
+  - {component: flow, tensor: "*.attention.w*", format: w8a8, method: smooth}
+  - {component: flow, tensor: "*.layers.*.w?.weight", format: int4, method: awq+gptq}
   - {component: "*", format: float16}
 """
 
@@ -35,4 +36,4 @@ def test_the_export_calibrates_when_the_recipe_asks_for_it(
         path: Bundle.open(path).manifest["checks"]["flow"]["relative_error"]["latents"]
         for path in (out, tiny_int4)
     }
-    assert errors[out] < 0.8 * errors[tiny_int4]
+    assert errors[out] < 0.7 * errors[tiny_int4]
