@@ -18,7 +18,7 @@ from flowvox.runtime.backbone import BackboneRunner, BackboneRunners
 from flowvox.runtime.binding import Rows
 from flowvox.runtime.cuda import check_capture, cuda_advice, warn_once
 from flowvox.runtime.flow_head import FlowRunner
-from flowvox.runtime.providers import CUDA, Device
+from flowvox.runtime.providers import CUDA, Device, settled
 from flowvox.runtime.sampling import acoustic_values, semantic_value
 from flowvox.runtime.sessions import open_session
 from flowvox.runtime.speech import StageTimes
@@ -36,6 +36,7 @@ class Engine:
     """The sessions and tables of a bundle."""
 
     def __init__(self, bundle: Bundle, device: Device, threads: int) -> None:
+        device = settled(device, bundle.manifest["recipe"])
         if device == "cuda-graph":
             check_capture(bundle.manifest["recipe"])
         specs = bundle.graphs

@@ -7,6 +7,7 @@ and TensorRT); what is not named here keeps its default. Which GPU: CUDA_VISIBLE
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,15 @@ CUDA_OPTIONS = {
     # TF32 would round what is float32 for a reason (semantic head, norms) to 10 bits.
     "use_tf32": "0",
 }
+
+
+def settled(device: Device, recipe: Mapping[str, Any]) -> Device:
+    """The device for a bundle of this recipe.
+
+    "auto" is the CPU for one that computes in float32: CUDA has no attention for it, and the copies of
+    the cache would cost more than the GPU gains.
+    """
+    return "cpu" if device == "auto" and recipe.get("compute") != "float16" else device
 
 
 def tensorrt_options() -> dict[str, str]:

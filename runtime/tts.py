@@ -21,7 +21,7 @@ from flowvox.runtime.engine import Engine, Run
 from flowvox.runtime.limits import SamplingOptions, check_options, check_threads, choose_sampling
 from flowvox.runtime.plan import Budget, Piece, chunk_sizes, plan
 from flowvox.runtime.prepack import try_prepack
-from flowvox.runtime.providers import CPU, Device, choose_providers
+from flowvox.runtime.providers import CPU, Device, choose_providers, settled
 from flowvox.runtime.speech import Speech, StageTimes
 from flowvox.schedule import Sampling
 
@@ -86,16 +86,17 @@ class TTS:
     ) -> TTS:
         """Open a bundle; without a path, the small one that the package carries.
 
-        device: "auto" (CUDA where it is, else the CPU), "cpu", "cuda", "cuda-graph" (steps captured)
-        or "tensorrt" (for the codec); threads: one per
-        physical core by default; quality: "fast", "balanced" or "full" where a request names none (the
-        bundle's own default is the published setting, as "full"); verify: check the sha256 of every
-        file; prepack: on the CPU, lay the weights out for this processor in the user's cache folder,
-        where that is not done yet (twice the bundle's size; a warning where it fails). Raises
+        device: "auto" (CUDA where it is and the bundle computes in float16, else the CPU), "cpu",
+        "cuda", "cuda-graph" (the backbone's steps captured) or "tensorrt" (for the codec); threads:
+        one per physical core by default; quality: "fast", "balanced" or "full" where a request names
+        none (the bundle's own default is the published setting, as "full"); verify: check the sha256
+        of every file; prepack: on the CPU, lay the weights out for this processor in the user's cache
+        folder, where that is not done yet (twice the bundle's size; a warning where it fails). Raises
         BundleError, FlowvoxError.
         """
         folder = embedded_bundle() if path is None else Path(path)
         bundle = Bundle.open(folder, verify=verify)
+        device = settled(device, bundle.manifest["recipe"])
         if prepack and choose_providers(device) == [CPU]:
             try_prepack(bundle)
         return cls(bundle, device, threads, quality)

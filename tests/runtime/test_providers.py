@@ -19,6 +19,7 @@ from flowvox.runtime.providers import (
     TENSORRT,
     check_started,
     choose_providers,
+    settled,
     tensorrt_options,
 )
 
@@ -45,6 +46,13 @@ def test_auto_takes_cuda_where_it_is_there() -> None:
     assert names(choose_providers("auto", available=GPU)) == [CUDA, CPU]
     assert names(choose_providers("cuda", available=GPU)) == [CUDA, CPU]
     assert names(choose_providers("cpu", available=GPU)) == [CPU]
+
+
+def test_auto_is_the_cpu_for_what_cuda_is_slow_at() -> None:
+    half, wide = {"compute": "float16"}, {"name": "int4"}
+    assert settled("auto", half) == "auto"
+    assert settled("auto", wide) == "cpu"
+    assert settled("cuda", wide) == "cuda"
 
 
 def test_without_a_driver_auto_does_not_even_try(monkeypatch: pytest.MonkeyPatch) -> None:
