@@ -20,6 +20,7 @@ import numpy as np
 
 from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, ModelConfig
 from flowvox.eval.bench import machine
+from flowvox.eval.probe import read_bandwidth
 from flowvox.exporters.onnx.backbone import build_backbone
 from flowvox.exporters.onnx.flow import build_flow
 from flowvox.exporters.onnx.synthetic import write_synthetic
@@ -69,9 +70,12 @@ def bench_component(
 ) -> dict[str, Any]:
     """Milliseconds a frame of "flow" or "backbone" in each of CANDIDATES, quickest first.
 
-    The first row is the winner; `recipes` are the shipped ones that store the component so.
+    The first row is the winner; `recipes` are the shipped ones that store the component so. Formats
+    of few bits win where memory is slow, those of quick arithmetic where it is not: the measured
+    bandwidth is told, too.
     """
     threads = threads or cores()
+    bandwidth = read_bandwidth(threads)
     measured = _measured(component, config)
     layers, of = _layers(component, measured), _layers(component, config)
     base: list[float] = []
@@ -111,7 +115,7 @@ def bench_component(
         "evaluations": DEFAULT_STEPS if component == FLOW else 1,
         "candidates": rows,
         "winner": rows[0]["format"],
-        "machine": machine(threads),
+        "machine": machine(threads) | {"read_gb_per_s": round(bandwidth, 1)},
     }
 
 

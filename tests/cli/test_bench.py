@@ -15,6 +15,7 @@ from flowvox.eval import component
 @pytest.fixture
 def shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(component, "ROUNDS", 3)
+    monkeypatch.setattr("flowvox.eval.probe.STREAM_BYTES", 1 << 20)
     file = tmp_path / "shape.json"
     file.write_text(json.dumps(micro_params()))
     return file

@@ -19,6 +19,7 @@ def test_every_format_is_timed_and_the_quickest_named(
     part: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(component, "ROUNDS", 3)
+    monkeypatch.setattr("flowvox.eval.probe.STREAM_BYTES", 1 << 20)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     config = ModelConfig.from_dict(micro_params())
     result = bench_component(part, config, threads=1)
@@ -26,6 +27,7 @@ def test_every_format_is_timed_and_the_quickest_named(
     assert len(rows) == count
     assert [row["relative"] for row in rows] == sorted(row["relative"] for row in rows)
     assert (rows[0]["relative"], rows[0]["format"]) == (1, result["winner"])
+    assert result["machine"]["read_gb_per_s"] > 0
     assert all(row["ms_per_frame"] > 0 and row["bytes"] > 0 for row in rows)
     size = {row["format"]: row["bytes"] for row in rows}
     assert size["int4"] < size["w8a8"] < size["int8"] < size["float16"]
@@ -34,6 +36,7 @@ def test_every_format_is_timed_and_the_quickest_named(
 
 def test_layers_that_were_not_measured_are_scaled(monkeypatch: pytest.MonkeyPatch) -> None:
     """26 layers of the tiny shape take what 26/3 times the measured three take."""
+    monkeypatch.setattr("flowvox.eval.probe.STREAM_BYTES", 1 << 20)
     monkeypatch.setattr(component, "interleave", lambda frames: [[0.003], [0.006]])
     params = load_shape("tiny") | {"n_layers": 26}
     result = bench_component("backbone", ModelConfig.from_dict(params), threads=1)

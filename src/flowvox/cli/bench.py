@@ -168,7 +168,8 @@ def _print_component(result: dict[str, Any]) -> None:
     if layers["measured"] < layers["of"]:
         typer.echo(f"{layers['measured']} layers measured, scaled to {layers['of']}")
     typer.echo(
-        f"{machine['processor']}, {machine['threads']} threads, onnxruntime {machine['onnxruntime']}"
+        f"{machine['processor']}, {machine['threads']} threads, memory read at "
+        f"{machine['read_gb_per_s']:.0f} GB/s, onnxruntime {machine['onnxruntime']}"
     )
 
 
