@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from flowvox import TTS
 from flowvox.bundle import Bundle
 from flowvox.machine import memory_use
+from flowvox.runtime import backbone
+from flowvox.runtime.backbone import BackboneRunner
 from flowvox.runtime.codec import CodecStream, decode_whole
 from flowvox.runtime.plan import chunk_sizes
 from flowvox.runtime.prepack import prepack
@@ -50,6 +53,27 @@ def test_streamed_audio_does_not_drift(micro_bundles: dict[str, Path]) -> None:
     difference = np.abs(streamed - whole)
     assert difference[-len(whole) // 10 :].max() <= 1e-5 * np.abs(whole).max()
     assert difference.max() <= 1e-5 * np.abs(whole).max()
+
+
+@pytest.mark.parametrize("seconds", [0.4, 2.0])
+def test_the_kv_cache_is_as_long_as_the_speech_may_get(
+    micro_bundles: dict[str, Path], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[BackboneRunner] = []
+
+    def noted(*given: Any) -> BackboneRunner:
+        made.append(BackboneRunner(*given))
+        return made[-1]
+
+    monkeypatch.setattr(backbone, "BackboneRunner", noted)
+    tts = TTS.load(micro_bundles["int8"], device="cpu", threads=1)
+    speech = tts.synthesize("Hello there, and a good morning.", max_seconds=seconds)
+    (runner,) = made
+    frames = round(seconds * tts.config.frame_rate)
+    assert len(speech.codes) == frames
+    prompt = runner.length - frames
+    assert runner.positions == prompt + frames
+    assert {value.shape()[2] for value in runner._cache.values()} == {runner.positions}
 
 
 def child(code: str, *arguments: object) -> dict[str, int]:
