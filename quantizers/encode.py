@@ -40,7 +40,7 @@ def check_recipe(recipe: Recipe, shapes: dict[str, Shape]) -> None:
         if component is not None:
             rule = recipe.rule(component, name)
             if rule.calibrated and stored_format(name, shape, rule) == rule.format:
-                _check_calibrated(recipe, component, rule)
+                check_calibrated(recipe, component, rule)
             package = PACKAGES.get(rule.format)
             if package is not None and not _installed(package):
                 raise MissingPackageError(
@@ -49,7 +49,8 @@ def check_recipe(recipe: Recipe, shapes: dict[str, Shape]) -> None:
                 )
 
 
-def _check_calibrated(recipe: Recipe, component: str, rule: Rule) -> None:
+def check_calibrated(recipe: Recipe, component: str, rule: Rule) -> None:
+    """Raise RecipeError for a calibrated rule where calibration does not look."""
     if component not in {BACKBONE, FLOW}:
         raise RecipeError(
             f"recipe {recipe.name}: method {rule.method} needs calibration, which knows backbone and "

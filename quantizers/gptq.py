@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flowvox.quantizers.blocks import Floats, Grid
 
@@ -19,17 +18,20 @@ DAMPING = 0.01  # of the mean of the diagonal, added to it
 Find = Callable[[Floats, slice], Grid]
 
 
-def feedback(hessian: Floats) -> Floats:
-    """N [columns, columns] of the damped Hessian, float32.
+def damped(hessian: Floats) -> Floats:
+    """With a little more on its diagonal: for inputs that calibration saw too rarely, or never."""
+    places = np.arange(len(hessian))
+    more = hessian.copy()
+    more[places, places] += np.float32(DAMPING * max(float(np.diagonal(hessian).mean()), 1e-30))
+    return more
 
-    Columns whose inputs were always 0 get and give no feedback.
-    """
-    wide: NDArray[np.float64] = hessian.astype(np.float64)
-    places = np.arange(len(wide))
-    wide[places, places] += DAMPING * max(float(np.diagonal(wide).mean()), 1e-30)
-    upper = np.linalg.cholesky(wide[::-1, ::-1])[::-1, ::-1]
-    unit = upper / np.diagonal(upper)
-    return np.triu(unit, 1).astype(np.float32)
+
+def feedback(hessian: Floats) -> Floats:
+    """N [columns, columns] of the damped Hessian. Inputs that were always 0 get and give none."""
+    lower = np.linalg.cholesky(damped(hessian).astype(np.float64)[::-1, ::-1])
+    diagonal = np.diagonal(lower)[::-1].copy()
+    upper = lower.astype(np.float32)[::-1, ::-1]
+    return np.triu(upper / diagonal.astype(np.float32), 1)
 
 
 def gptq(weights: Floats, feedback: Floats, block: int, find: Find) -> tuple[Grid, Floats]:

@@ -4,7 +4,7 @@
     search     least squared error of the weights                         the same
     imatrix    the same, weighted by the mean square of each input        the same
     hqq        few large errors                                           hqq.py
-    gptq       imatrix's grids; columns make up for each other's errors   gptq.py
+    gptq       columns make up for each other's errors, then descent      gptq.py, descent.py
 
 `imatrix` and `gptq` want the statistics of calibration.
 """
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from flowvox.errors import RecipeError
 from flowvox.quantizers.affine import round_affine, search_affine
 from flowvox.quantizers.blocks import Floats, Grid, cut, pack
-from flowvox.quantizers.gptq import gptq
+from flowvox.quantizers.descent import descend
+from flowvox.quantizers.gptq import damped, gptq
 from flowvox.quantizers.hqq import hqq
 from flowvox.quantizers.statistics import InputStatistics
 from flowvox.quantizers.symmetric import round_symmetric, search_symmetric
@@ -62,7 +63,9 @@ def quantize_blocks(
         def find(blocks: Floats, where: slice) -> Grid:
             return find_grid(blocks, bits, "imatrix", symmetric, importance[where])
 
-        place(slice(rows), *gptq(weights, statistics.feedback(), block, find))
+        grid, levels = gptq(weights, statistics.feedback(), block, find)
+        hessian = damped(statistics.hessian())
+        place(slice(rows), *descend(weights, hessian, grid, levels, block))
     else:
         used = None if method != "imatrix" or statistics is None else statistics.importance()
         for here in _pieces(rows, columns):

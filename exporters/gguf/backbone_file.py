@@ -14,6 +14,7 @@ from flowvox.exporters.gguf.file_writer import Metadata, Report, write_file
 from flowvox.exporters.gguf.plan import plan
 from flowvox.exporters.gguf.writer import Components, components, general_metadata, model_weights
 from flowvox.graphs import BACKBONE
+from flowvox.quantizers.folding.preparation import Statistics
 from flowvox.recipe import Recipe
 from flowvox.source import ModelSource
 
@@ -28,13 +29,14 @@ def export_backbone(
     *,
     overwrite: bool = False,
     report: Report = lambda done, total: None,
+    statistics: Statistics | None = None,
 ) -> Components:
     """As `export_gguf`."""
     planned = [
         tensor for tensor in plan(source.config, recipe, encoder=False) if tensor.component in PARTS
     ]
     metadata = general_metadata(source, recipe, planned) | llama_metadata(source.config.backbone)
-    weights = model_weights(source, planned)
+    weights = model_weights(source, planned, statistics)
     write_file(out, ARCHITECTURE, metadata, weights, overwrite=overwrite, report=report)
     return components(planned)
 

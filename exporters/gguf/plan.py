@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from flowvox.config import ModelConfig
 from flowvox.exporters.gguf.names import Entry, entries
+from flowvox.quantizers.encode import check_calibrated
 from flowvox.quantizers.ggml.rows import fits, row_size
-from flowvox.recipe import GGUF_FORMATS, OMITTABLE, PLAIN_FORMATS, Recipe
+from flowvox.recipe import GGUF_FORMATS, METHODS, OMITTABLE, PLAIN_FORMATS, Recipe
 from flowvox.tensors import Shape, component_of
 
 # Where rows are no multiple of 256: the format of 32-wide blocks next above, as llama.cpp chooses.
@@ -17,11 +18,12 @@ NARROWER = {"q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0"}
 
 @dataclass(frozen=True)
 class Planned:
-    """An entry and the name of its block format."""
+    """An entry and the name of its block format; weighted: whether its inputs' importance counts."""
 
     entry: Entry
     component: str
     form: str
+    weighted: bool = False
 
     @property
     def size(self) -> int:
@@ -36,8 +38,11 @@ def plan(config: ModelConfig, recipe: Recipe, *, encoder: bool) -> list[Planned]
     for entry in entries(config, encoder=encoder and not recipe.omits(OMITTABLE)):
         component = component_of(entry.tensor)
         assert component is not None
-        asked = recipe.rule(component, entry.tensor).format
-        planned.append(Planned(entry, component, stored_format(entry, asked)))
+        rule = recipe.rule(component, entry.tensor)
+        form = stored_format(entry, rule.format)
+        if rule.calibrated and len(entry.shape) == 2:
+            check_calibrated(recipe, component, rule)
+        planned.append(Planned(entry, component, form, rule.calibrated and form in METHODS))
     return planned
 
 

@@ -65,6 +65,8 @@ def _stored_anew(
     if component in TABLES and target == "int8":
         levels, scales = quantize_table(weights)
         return levels * scales[:, None]
+    if rule.calibrated:
+        return None
     encoded = encode_matrix(weights, rule)
     return encoded.dequantized() if isinstance(encoded, BlockWeights | FloatWeights) else None
 

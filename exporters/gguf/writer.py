@@ -18,6 +18,7 @@ from flowvox.exporters.gguf.plan import Planned, plan
 from flowvox.exporters.gguf.vocabulary import tokenizer_metadata, vocabulary_values
 from flowvox.exporters.onnx.card import NOTICES
 from flowvox.graphs import BACKBONE
+from flowvox.quantizers.folding.preparation import Statistics
 from flowvox.quantizers.ggml.formats import Floats
 from flowvox.recipe import Recipe
 from flowvox.source import ModelSource
@@ -39,11 +40,12 @@ def export_gguf(
     *,
     overwrite: bool = False,
     report: Report = lambda done, total: None,
+    statistics: Statistics | None = None,
 ) -> Components:
     """Write `out` and return parameters, bytes and bits per weight of each component.
 
-    `report` is told bytes done and in all. Raises FlowvoxError; then, or when interrupted, nothing is
-    left behind.
+    `report` is told bytes done and in all. statistics: of calibration, where the recipe wants it.
+    Raises FlowvoxError; then, or when interrupted, nothing is left behind.
     """
     planned = plan(source.config, recipe, encoder=source.has_encoder)
     source.tokenizer()  # refuses what is none
@@ -54,7 +56,7 @@ def export_gguf(
     metadata |= tokenizer_metadata(document)
     vocabulary = vocabulary_values(document)
     weights = [
-        *model_weights(source, planned),
+        *model_weights(source, planned, statistics),
         *(Weight(VOICE + name, rows.shape, "float32", rows.copy) for name, rows in voices.items()),
         Weight(VOCABULARY, vocabulary.shape, "float32", vocabulary.copy),
     ]
@@ -89,14 +91,22 @@ def general_metadata(source: ModelSource, recipe: Recipe, planned: list[Planned]
     return keys
 
 
-def model_weights(source: ModelSource, planned: list[Planned]) -> list[Weight]:
+def model_weights(
+    source: ModelSource, planned: list[Planned], statistics: Statistics | None = None
+) -> list[Weight]:
     """The planned tensors, each encoded when it is written."""
     return [
         Weight(
             tensor.entry.name,
             tensor.entry.shape,
             tensor.form,
-            partial(encoded, source, tensor.entry, tensor.form),
+            partial(
+                encoded,
+                source,
+                tensor.entry,
+                tensor.form,
+                statistics if tensor.weighted else None,
+            ),
         )
         for tensor in planned
     ]

@@ -45,6 +45,7 @@ METHODS = {  # how scales and levels are found
     "int4": BLOCK_METHODS,
     "int2": BLOCK_METHODS,
     "w8a8": ("round", "search", "smooth"),
+    **dict.fromkeys(("q4_k", "q5_k", "q6_k"), ("search", "imatrix")),
 }
 # Methods that fold scales into neighbouring tensors first: how they find them, and what comes then.
 FOLDING = {
@@ -211,10 +212,10 @@ class Recipe:
                     f"{where}: gives {table} the format {found.format}, a table's is one of "
                     f"{', '.join(TABLE_FORMATS)}; put a rule for {table} first"
                 )
-            if found.format == "int4" and (found.calibrated or not found.symmetric):
+            if found.calibrated or (found.format == "int4" and not found.symmetric):
                 raise RecipeError(
-                    f"{where}: a table is looked up, so its blocks are symmetric and its method is "
-                    f"round, search or hqq; put a rule for {table} first"
+                    f"{where}: a table is looked up, so its blocks are symmetric and its method needs "
+                    f"no calibration; put a rule for {table} first"
                 )
 
 

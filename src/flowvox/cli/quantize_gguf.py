@@ -24,8 +24,18 @@ def write(
         from flowvox.exporters.gguf.writer import export_gguf
 
     export = export_backbone if component == "backbone" else export_gguf
+    statistics = None
+    if recipe.calibrated:
+        with needs("export"):
+            from flowvox.quantizers.calibration.cache import calibrate
+        with byte_progress("reading") as report:
+            source_hash = source.source_hash(report)
+        with byte_progress("calibrating") as report:
+            statistics = calibrate(source, source_hash, report)
     with byte_progress("converting") as report:
-        return export(source, recipe, out, overwrite=overwrite, report=report)
+        return export(
+            source, recipe, out, overwrite=overwrite, report=report, statistics=statistics
+        )
 
 
 def plan_rows(source: ModelSource, recipe: Recipe) -> list[dict[str, Any]]:

@@ -172,7 +172,7 @@ def test_only_gguf_files_are_overwritten(random_micro: Path, tmp_path: Path) -> 
 def test_nothing_is_left_behind(
     random_micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    def fail(source: object, entry: object, form: str) -> None:
+    def fail(*args: object) -> None:
         raise error
 
     monkeypatch.setattr(writer, "encoded", fail)
