@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+import hashlib
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +81,20 @@ def open_artifact(path: Path, threads: int | None = None) -> Artifact:
     return ReferenceArtifact(path)
 
 
+A = TypeVar("A", bound=Artifact)
+
+
+def with_sampling(artifact: A, sampling: Sampling) -> A:
+    """The same weights with `sampling`; another `sha256` if that is not the artifact's own."""
+    other = copy.copy(artifact)
+    if sampling != artifact.sampling:
+        other.sampling = sampling
+        other.sha256 = hashlib.sha256(
+            artifact.sha256.encode() + sampling.schedule().tobytes()
+        ).hexdigest()
+    return other
+
+
 def artifact_bytes(path: Path) -> int:
     """Size of a GGUF file, or of all files in a folder."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -103,7 +119,8 @@ class BundleArtifact:
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
         """Raises FlowvoxError."""
-        speech = self._tts.synthesize(text, voice, seed=seed, max_seconds=max_seconds)
+        options = asdict(self.sampling)
+        speech = self._tts.synthesize(text, voice, seed=seed, max_seconds=max_seconds, **options)
         return Spoken(speech.codes, speech.audio.samples, speech.ended)
 
     def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:

@@ -69,9 +69,9 @@ def evaluate(
     identities: dict[str, dict[str, str]] = {}
     for path in paths:  # at most two at a time are in memory: the baseline and the one at hand
         artifact = first if path == baseline else open_artifact(path)
-        _check_comparable(artifact, first)
+        check_comparable(artifact, first)
         measured[str(path)] = measurement.measure(artifact)
-        identities[str(path)] = _identity(artifact)
+        identities[str(path)] = identity_of(artifact)
     speed = _speed(measured, measurement)
     tick()
     base = measured[str(baseline)]
@@ -80,13 +80,8 @@ def evaluate(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "flowvox": __version__,
         "command": command,
-        "machine": {
-            "cpu": cpu_name(),
-            "cores": cores(),
-            "memory_bytes": memory_bytes(),
-            "platform": platform.platform(),
-        },
-        "versions": _versions(),
+        "machine": this_machine(),
+        "versions": versions(),
         "suite": {
             "name": suite.name,
             "version": suite.version,
@@ -96,7 +91,7 @@ def evaluate(
             "seeds": list(suite.seeds),
         },
         "model": _model(first),
-        "baseline": _identity(first),
+        "baseline": identity_of(first),
         "metrics": {
             metric.id: {k: v for k, v in asdict(metric).items() if k in Described.__annotations__}
             for metric in METRICS
@@ -112,7 +107,18 @@ def evaluate(
     return report, measured
 
 
-def _check_comparable(artifact: Artifact, baseline: Artifact) -> None:
+def this_machine() -> dict[str, Any]:
+    """What a report says of where it was measured."""
+    return {
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "memory_bytes": memory_bytes(),
+        "platform": platform.platform(),
+    }
+
+
+def check_comparable(artifact: Artifact, baseline: Artifact) -> None:
+    """Raises FlowvoxError unless both are of the same checkpoint and have the same voices."""
     same = artifact.source_sha256 == baseline.source_sha256
     if not same or artifact.voices != baseline.voices:
         raise FlowvoxError(
@@ -129,7 +135,8 @@ def _model(artifact: Artifact) -> dict[str, str]:
     return model
 
 
-def _identity(artifact: Artifact) -> dict[str, str]:
+def identity_of(artifact: Artifact) -> dict[str, str]:
+    """Which artifact a report is about."""
     return {
         "name": artifact.path.name,
         "path": str(artifact.path),
@@ -202,7 +209,8 @@ def _components(path: Path) -> dict[str, Any]:
     return dict(read_manifest(path)["components"]) if (path / MANIFEST).exists() else {}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the packages that make a difference."""
     found = {}
     for package in PACKAGES:
         try:

@@ -38,7 +38,9 @@ class ReferenceArtifact:
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
         """Raises FlowvoxError."""
         frames = second_frames(max_seconds, self.config)
-        generation = self._tts.generate(text, voice, seed=seed, max_frames=frames)
+        generation = self._tts.generate(
+            text, voice, seed=seed, max_frames=frames, sampling=self.sampling
+        )
         return Spoken(generation.codes, self._tts.decode(generation.codes), generation.ended)
 
     def hidden_states(self, text: str, voice: str, codes: Codes) -> Floats:
@@ -66,7 +68,7 @@ class ReferenceArtifact:
         return logits[:, : self.config.semantic_rows].numpy()
 
     def latents(self, hidden: Floats, noise: Floats) -> Floats:
-        """With the published steps and guidance, Euler."""
+        """With `sampling`."""
         with torch.inference_mode():
             states = torch.from_numpy(hidden), torch.from_numpy(noise)
             return self._flow.sample(*states, self.sampling).numpy()

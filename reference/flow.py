@@ -81,7 +81,7 @@ class FlowHead(nn.Module):
             slope = v = velocity(x, t)
             if sampling.solver == "midpoint":
                 slope = velocity(x + dt / 2 * v, t + dt / 2)
-            elif sampling.solver == "heun":
+            elif sampling.solver == "heun" and t_next < 1:
                 slope = (v + velocity(x + dt * v, t_next)) / 2
             elif sampling.solver == "adams-bashforth" and v_before is not None:
                 slope = v + dt / 2 * (v - v_before) / dt_before

@@ -23,8 +23,8 @@ class SamplingOptions(TypedDict, total=False):
 
     quality: a preset to begin with, "fast", "balanced" or "full"; the others override it. steps: of
     the flow; solver: "euler", "adams-bashforth", "midpoint" or "heun"; grid: of the steps' times,
-    "uniform", "sway", "late" or "cosine"; guidance; guidance_interval: times from 0 to 1 between
-    which it acts. See flowvox.schedule.
+    "uniform", "tail", "sway", "late" or "cosine"; guidance; guidance_interval: times from 0 to 1
+    between which it acts. See flowvox.schedule.
     """
 
     quality: Quality | None

@@ -48,7 +48,7 @@ def test_schedules_cover_zero_to_one(sampling: Sampling) -> None:
     assert schedule[:, 3:].sum() == pytest.approx(1)
     assert schedule[0, 0] == 0
     assert (np.diff(schedule[:, 0]) >= 0).all()
-    assert schedule[-1, 0] <= 1
+    assert schedule[-1, 0] < 1  # the network never saw time 1
 
 
 @given(samplings)
@@ -73,21 +73,24 @@ def test_grids_rise_from_zero_to_one(grid: Grid, steps: int) -> None:
 
 def test_grids_have_their_short_steps_where_they_say() -> None:
     first, last = ({g: np.diff(time_grid(g, 8))[i] for g in GRIDS} for i in (0, -1))
+    for steps in (1, 2, 4, 7):
+        assert time_grid("tail", steps)[:-1] == pytest.approx(np.linspace(0, 6 / 7, steps))
+    assert time_grid("tail", 7) == pytest.approx(time_grid("uniform", 7))
     assert first["sway"] < first["cosine"] < first["uniform"] < first["late"]
     assert last["late"] < last["cosine"] < last["uniform"] < last["sway"]
     assert time_grid("sway", 2)[1] == pytest.approx(1 - math.sqrt(0.5))  # F5-TTS, s = -1
 
 
 def test_one_step_of_each_solver_by_hand() -> None:
-    """dx/dt = x from 1: the factor of a step of width 1/n."""
-    factors = {"euler": 1.2, "midpoint": 1.22, "heun": 1.22}
+    """dx/dt = x from 1: the factor of a step of width 1/n; Heun ends with a step of Euler."""
+    factors = {"euler": 1.2**5, "midpoint": 1.22**5, "heun": 1.22**4 * 1.2}
     for solver, factor in factors.items():
-        assert integrate(Sampling(solver, 5), lambda _, x: x) == pytest.approx(factor**5)
+        assert integrate(Sampling(solver, 5), lambda _, x: x) == pytest.approx(factor)
     # Euler's 1.5 first, then 1.5 + (3/2 1.5 - 1/2 1) / 2.
     assert integrate(Sampling("adams-bashforth", 2), lambda _, x: x) == pytest.approx(2.375)
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", [g for g in GRIDS if g != "tail"])  # its last step stays
 @pytest.mark.parametrize(("solver", "order"), [*zip(EVALUATIONS, (1, 2, 2, 2), strict=True)])
 def test_order_of_accuracy(solver: Solver, order: int, grid: Grid) -> None:
     """dx/dt = cos(3t) - 2x has a known solution: twice the steps, 2^order times less error."""
@@ -98,7 +101,7 @@ def test_order_of_accuracy(solver: Solver, order: int, grid: Grid) -> None:
     exact = solution(1.0) + (1 - solution(0.0)) * math.exp(-2)
     errors = [
         abs(integrate(Sampling(solver, n, grid=grid), lambda t, x: math.cos(3 * t) - 2 * x) - exact)
-        for n in (32, 64)
+        for n in (64, 128)
     ]
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.2)
 
@@ -106,10 +109,11 @@ def test_order_of_accuracy(solver: Solver, order: int, grid: Grid) -> None:
 @pytest.mark.parametrize("solver", ["adams-bashforth", "midpoint", "heun"])
 @given(grid=st.sampled_from(get_args(Grid)), steps=st.integers(2, 12))
 def test_second_order_is_exact_for_a_line(solver: Solver, grid: Grid, steps: int) -> None:
-    """dx/dt = t: one half, but for the first step of Adams-Bashforth, which is Euler's."""
-    first = time_grid(grid, steps)[1] ** 2 / 2 if solver == "adams-bashforth" else 0.0
+    """dx/dt = t: one half, but for the step that is Euler's: Adams-Bashforth's first, Heun's last."""
+    widths = np.diff(time_grid(grid, steps))
+    euler = {"adams-bashforth": widths[0], "midpoint": 0.0, "heun": widths[-1]}[solver]
     found = integrate(Sampling(solver, steps, grid=grid), lambda t, _: t, 0.0)
-    assert found == pytest.approx(0.5 - first, abs=1e-6)
+    assert found == pytest.approx(0.5 - euler**2 / 2, abs=1e-6)
 
 
 def test_full_is_the_published_setting_and_the_default() -> None:

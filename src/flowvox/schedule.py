@@ -13,19 +13,27 @@ from numpy.typing import NDArray
 from flowvox.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, BackboneConfig
 
 Solver = Literal["euler", "adams-bashforth", "midpoint", "heun"]
-Grid = Literal["uniform", "sway", "late", "cosine"]
+Grid = Literal["uniform", "tail", "sway", "late", "cosine"]
 
-# Evaluations of the velocity a step. Euler is of first order, the others of second.
-EVALUATIONS: dict[Solver, int] = {"euler": 1, "adams-bashforth": 1, "midpoint": 2, "heun": 2}
+# Evaluations of the velocity in a number of steps. Euler is of first order, the others of second.
+EVALUATIONS: dict[Solver, Callable[[int], int]] = {
+    "euler": lambda steps: steps,
+    "adams-bashforth": lambda steps: steps,
+    "midpoint": lambda steps: 2 * steps,
+    "heun": lambda steps: 2 * steps - 1,
+}
+LAST_STEP = 1 / DEFAULT_STEPS  # of the published grid
 
-# u in [0, 1], equally spaced -> time. "sway" is F5-TTS's sway sampling with coefficient -1 (Chen et
-# al. 2024, arXiv:2410.06885): short steps near the noise. "late" mirrors it: short steps near the
-# data. "cosine" has short steps at both ends.
-GRIDS: dict[Grid, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "uniform": lambda u: u,
-    "sway": lambda u: 1 - np.cos(np.pi / 2 * u),
-    "late": lambda u: np.sin(np.pi / 2 * u),
-    "cosine": lambda u: (1 - np.cos(np.pi * u)) / 2,
+# Number of steps n -> the n - 1 times between 0 and 1 where one step ends and the next begins. "tail"
+# keeps the published last step, from 6/7 to 1, and divides the rest evenly. "sway" is F5-TTS's sway
+# sampling with coefficient -1 (Chen et al. 2024, arXiv:2410.06885): short steps near the noise.
+# "late" mirrors it: short steps near the data. "cosine" has short steps at both ends.
+GRIDS: dict[Grid, Callable[[int], NDArray[np.float64]]] = {
+    "uniform": lambda n: np.arange(1, n) / n,
+    "tail": lambda n: np.linspace(0, 1 - LAST_STEP, n)[1:],
+    "sway": lambda n: 1 - np.cos(np.pi / 2 * np.arange(1, n) / n),
+    "late": lambda n: np.sin(np.pi / 2 * np.arange(1, n) / n),
+    "cosine": lambda n: (1 - np.cos(np.pi * np.arange(1, n) / n)) / 2,
 }
 WHOLE = (0.0, 1.0)
 
@@ -47,7 +55,7 @@ class Sampling:
     @property
     def evaluations(self) -> int:
         """How often the velocity is evaluated a frame: what the flow head's time is made of."""
-        return EVALUATIONS[self.solver] * self.steps
+        return EVALUATIONS[self.solver](self.steps)
 
     def schedule(self) -> NDArray[np.float32]:
         """The rows that make the flow graph do this."""
@@ -56,8 +64,7 @@ class Sampling:
 
 def time_grid(grid: Grid, steps: int) -> list[float]:
     """The ends of `steps` steps: steps + 1 times from 0 to 1."""
-    inner = GRIDS[grid](np.arange(1, steps) / steps)
-    return [0.0, *inner.tolist(), 1.0]
+    return [0.0, *GRIDS[grid](steps).tolist(), 1.0]
 
 
 def guidance_at(time: float, guidance: float, interval: tuple[float, float]) -> float:
@@ -77,6 +84,8 @@ def flow_schedule(
     See flowvox.graphs for what a row does. Adams-Bashforth is the two-step method for steps of any
     widths, begun with a step of Euler (Hairer, Nørsett, Wanner, "Solving Ordinary Differential
     Equations I", III.5): it takes the previous evaluation for its second order, not another one.
+    Heun's last step is Euler's, as in Karras et al. 2022 (arXiv:2206.00364), algorithm 1: the network
+    never saw time 1, and what it says there spoils the frame.
     """
     rows: list[tuple[float, float, float, float, float]] = []
     before = None  # width of the step before
@@ -89,7 +98,7 @@ def flow_schedule(
         if solver == "midpoint":
             rows.append((start, g, 0.0, 0.0, 0.0))
             rows.append((middle, g_middle, width / 2, width, 0.0))
-        elif solver == "heun":
+        elif solver == "heun" and end < 1:
             rows.append((start, g, 0.0, 0.0, 0.0))
             rows.append((end, g_end, width, width / 2, width / 2))
         elif solver == "adams-bashforth" and before is not None:

@@ -84,6 +84,21 @@ def test_a_checkpoint_runs_the_reference(
     assert rows["kld_max"]["value"] < 1e-6
 
 
+def test_a_sweep_of_sampling_settings(
+    run: Command, suite: str, pair: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowvox.eval.statistics.RESAMPLES", 20)
+    arguments = ("eval", *pair, "--suite", suite, "-o", "out", "--sweep")
+    shown = run.json(*arguments)
+    assert {path.name for path in Path("out").iterdir()} == {"sweep.json", "sweep.md"}
+    assert shown == json.loads(Path("out/sweep.json").read_text("utf-8"))
+    assert [artifact["recipe"] for artifact in shown["artifacts"]] == ["fp16", "int8"]
+    assert shown["not_measured"]["wer"] == "install flowvox[eval]"
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert out.strip() == Path("out/sweep.md").read_text("utf-8").strip()
+
+
 def test_what_cannot_be_measured_is_refused(
     run: Command, suite: str, pair: tuple[Any, ...], folder: Path
 ) -> None:

@@ -95,6 +95,8 @@ def guided_velocity(
 
 def time_grid(steps: int, grid: str = "uniform") -> list[float]:
     """The n + 1 ends of n steps from noise (0) to data (1)."""
+    if grid == "tail":
+        return [6 / 7 * i / max(1, steps - 1) for i in range(steps)] + [1.0]
     warp = {
         "uniform": lambda u: u,
         "sway": lambda u: u - (math.cos(math.pi / 2 * u) - 1 + u),  # F5-TTS, coefficient -1
@@ -123,13 +125,14 @@ def sample(
 
     x = noise
     known: list[tuple[float, Array]] = []  # (time, slope) at the start of each step
-    for left, right in itertools.pairwise(time_grid(steps, grid)):
+    edges = time_grid(steps, grid)
+    for left, right in itertools.pairwise(edges):
         step = right - left
         slope = slope_at(x, left)
         known.append((left, slope))
         if solver == "midpoint":
             slope = slope_at(x + step / 2 * slope, left + step / 2)
-        elif solver == "heun":
+        elif solver == "heun" and right != edges[-1]:
             slope = 0.5 * slope + 0.5 * slope_at(x + step * slope, right)
         elif solver == "adams-bashforth" and len(known) > 1:
             # The line through the last two slopes, at the middle of the step.

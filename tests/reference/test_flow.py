@@ -48,6 +48,7 @@ SAMPLINGS = [
     Sampling("euler", 8, 1.0, "late"),
     Sampling("midpoint", 3, 2.5, "uniform", (0.3, 0.6)),
     Sampling("midpoint", 7, 1.2, "sway"),
+    Sampling("euler", 3, 1.2, "tail"),
     Sampling("heun", 2, 1.2),
     Sampling("heun", 3, 2.5, "cosine", (0.5, 1.0)),
     Sampling("adams-bashforth", 2, 1.2),

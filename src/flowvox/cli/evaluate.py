@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from flowvox.eval.suite_data import Suite
 
 
 def evaluate(
@@ -20,9 +23,16 @@ def evaluate(
     recognizer: Annotated[
         Path | None, typer.Option(help="Folder of another faster-whisper model.")
     ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Compare settings of the flow's sampling instead.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report.")] = False,
 ) -> None:
-    """What was lost against the baseline: report.json, report.md, report.html."""
+    """What was lost against the baseline: report.json, report.md, report.html.
+
+    With --sweep: which solvers, steps, time grids and guidance intervals do as well as the published
+    setting, for the baseline and for each bundle: sweep.json, sweep.md.
+    """
     from flowvox.cli.artifact import open_artifact
     from flowvox.cli.extras import needs
     from flowvox.cli.progress import step_progress
@@ -38,6 +48,9 @@ def evaluate(
     for path in (baseline, *bundles):
         open_artifact(path)
     out.mkdir(parents=True, exist_ok=True)
+    if sweep:
+        _sweep(bundles, baseline, chosen, recognizer, out, as_json)
+        return
     with step_progress("measuring") as report_progress:
         report, measured = run(
             bundles,
@@ -54,6 +67,34 @@ def evaluate(
         typer.echo(json.dumps(json.loads((out / "report.json").read_text("utf-8"))))
     else:
         _print(report, out)
+
+
+def _sweep(
+    bundles: list[Path],
+    baseline: Path,
+    suite: Suite,
+    recognizer: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    from flowvox.cli.progress import step_progress
+    from flowvox.eval.cache import Cache, default_folder
+    from flowvox.eval.ears import Ears
+    from flowvox.eval.sweep import sweep
+    from flowvox.eval.sweep_table import table, write
+
+    with step_progress("sweeping") as report_progress:
+        report = sweep(
+            bundles,
+            baseline,
+            suite,
+            cache=Cache(default_folder()),
+            ears=Ears.open(recognizer),
+            command=["flowvox", *sys.argv[1:]],
+            progress=report_progress,
+        )
+        write(report, out)
+    typer.echo(json.dumps(report) if as_json else table(report))
 
 
 def _print(report: dict[str, Any], out: Path) -> None:

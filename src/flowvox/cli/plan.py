@@ -36,11 +36,11 @@ def plan(
         bundle = Bundle.open(path, verify=False)
         config = bundle.config
         recipes = [Recipe.from_dict(bundle.manifest["recipe"], str(path))]
-        machine = find_device(device)
+        machine = _device(device)
     else:
         config = ModelConfig.load(path)
         shipped = [load_recipe(name) for name in shipped_recipes()]
-        machine = find_device(device)
+        machine = _device(device)
         recipes = offered(shipped, machine.kind)
     result = make_plan(config, recipes, machine, target_rtf)
     if as_json:
@@ -51,8 +51,7 @@ def plan(
         raise typer.Exit(1)
 
 
-def find_device(name: str) -> Device:
-    """Of the table, or measured. Raises FlowvoxError."""
+def _device(name: str) -> Device:
     from flowvox.planner.devices import THIS, load_device
 
     if name != THIS:
