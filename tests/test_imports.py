@@ -17,7 +17,10 @@ ROOMS = ("reference", "exporters", "quantizers", "runtime", "eval")
 RULES = {
     "flowvox": ((), {"numpy", "tiktoken", "yaml"}),
     "runtime": (("runtime",), {"numpy", "onnxruntime", "soundfile"}),
-    "quantizers": (("quantizers", "reference"), {"numpy", "torch", "bitsandbytes", "ml_dtypes"}),
+    "quantizers": (
+        ("quantizers", "reference"),
+        {"numpy", "scipy", "torch", "bitsandbytes", "ml_dtypes"},
+    ),
     "exporters": (
         ("exporters", "quantizers"),
         {"numpy", "onnx", "onnxruntime", "onnxscript", "onnx_ir", "optimum", "gguf"},

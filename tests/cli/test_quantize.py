@@ -144,3 +144,38 @@ def test_a_recipe_that_forgets_tensors(refused, tmp_path: Path) -> None:
     assert "no rule for" in refused("-r", recipe, "-o", tmp_path / "out")
     assert "no rule for" in refused("-r", recipe, "--dry-run")
     assert [file.name for file in tmp_path.iterdir()] == ["r.yaml"]
+
+
+def test_budgets_ask_for_an_allocation(refused, tmp_path: Path) -> None:
+    out = ("-o", tmp_path / "out")
+    assert "-r auto needs" in refused("-r", "auto", *out)
+    assert "for -r auto" in refused("-r", "int4", "--max-size", "1GB", *out)
+    assert "2.5GB" in refused("-r", "auto", "--max-size", "1 stone", *out)
+    assert "--device" in refused("-r", "auto", "--target-rtf", "0.5", *out)
+    assert "unknown device" in refused(
+        "-r", "auto", "--max-size", "1GB", "--device", "toaster", *out
+    )
+    assert "GGUF" in refused("-r", "auto", "--max-size", "1GB", "-f", "gguf", *out)
+    assert "smallest bundle" in refused("-r", "auto", "--max-size", "10KB", *out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_allocated_recipe_is_kept_and_works_again(
+    run: Command, random_micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowvox.quantizers.allocation import estimate
+
+    monkeypatch.setenv("FLOWVOX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(estimate.SPEECH, "measured", (2, 4))
+    budget = ("-r", "auto", "--max-size", "800KB")
+    plan = run.json("quantize", random_micro, *budget, "--dry-run", "-o", tmp_path / "plan.yaml")
+    assert plan["bytes"] <= 800_000
+    assert len(plan["groups"]) > 20
+    assert plan["measured"]["kld"] >= 0
+    out = run("quantize", random_micro, *budget, "-o", tmp_path / "b")[1]
+    assert "loss" in out
+    assert (tmp_path / "b.yaml").read_bytes() == (tmp_path / "plan.yaml").read_bytes()
+    again = run.json("quantize", random_micro, "-r", tmp_path / "b.yaml", "-o", tmp_path / "c")
+    assert again["recipe"] == "auto"
+    assert again["bytes"] <= 800_000
+    assert run.json("info", tmp_path / "b")["bytes"] == run.json("info", tmp_path / "c")["bytes"]

@@ -36,11 +36,11 @@ def plan(
         bundle = Bundle.open(path, verify=False)
         config = bundle.config
         recipes = [Recipe.from_dict(bundle.manifest["recipe"], str(path))]
-        machine = _device(device)
+        machine = find_device(device)
     else:
         config = ModelConfig.load(path)
         shipped = [load_recipe(name) for name in shipped_recipes()]
-        machine = _device(device)
+        machine = find_device(device)
         recipes = offered(shipped, machine.kind)
     result = make_plan(config, recipes, machine, target_rtf)
     if as_json:
@@ -51,7 +51,8 @@ def plan(
         raise typer.Exit(1)
 
 
-def _device(name: str) -> Device:
+def find_device(name: str) -> Device:
+    """Of the table, or measured. Raises FlowvoxError."""
     from flowvox.planner.devices import THIS, load_device
 
     if name != THIS:

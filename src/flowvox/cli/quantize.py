@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flowvox.cli.allocate import AUTO, check_options, find_recipe, show
 from flowvox.cli.quantize_gguf import loss, loss_lines, plan_rows, write
 
 GGML_NAMES = {"f32": "fp32", "f16": "fp16"}  # what ggml calls these recipes
@@ -16,7 +17,9 @@ GGML_NAMES = {"f32": "fp32", "f16": "fp16"}  # what ggml calls these recipes
 
 def quantize(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder or GGUF file.")],
-    recipe: Annotated[str, typer.Option("-r", "--recipe", help="Shipped name or YAML file.")],
+    recipe: Annotated[
+        str, typer.Option("-r", "--recipe", help="Shipped name, YAML file, or `auto`.")
+    ],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="What to write.")] = None,
     kind: Annotated[
         Literal["onnx", "gguf"], typer.Option("-f", "--format", help="Bundle or GGUF file.")
@@ -25,6 +28,15 @@ def quantize(
         Literal["all", "backbone"],
         typer.Option(help="GGUF: the backbone alone, as llama.cpp runs it."),
     ] = "all",
+    max_size: Annotated[
+        str | None, typer.Option(help="auto: most bytes of the bundle, such as 2.5GB.")
+    ] = None,
+    target_rtf: Annotated[
+        float | None, typer.Option(help="auto: compute time / audio time on the device.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto: name of a device, or `this` to measure here.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -36,8 +48,15 @@ def quantize(
 
     if component != "all" and (kind != "gguf" or dry_run):
         raise typer.BadParameter("--component is for -f gguf, without --dry-run")
-    chosen = load_recipe(GGML_NAMES.get(recipe, recipe))
+    check_options(recipe, max_size, target_rtf, device, kind)
     source = open_source(checkpoint)
+    if recipe == AUTO:
+        chosen, allocation = find_recipe(source, max_size, target_rtf, device)
+        show(allocation, chosen, out, dry_run=dry_run, as_json=as_json)
+        if dry_run:
+            return
+    else:
+        chosen = load_recipe(GGML_NAMES.get(recipe, recipe))
     if dry_run:
         rows = plan_rows(source, chosen) if kind == "gguf" else _plan_rows(source, chosen)
         _print_plan(rows, chosen, as_json)

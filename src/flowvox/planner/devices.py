@@ -57,9 +57,15 @@ class Device:
 
 
 def load_device(name: str) -> Device:
-    """A device of the table; case, blanks and underscores do not matter. Raises FlowvoxError."""
+    """A device of the table; case, blanks, underscores and the maker's name do not matter.
+
+    "orin-nano-super" is jetson-orin-nano-super. Raises FlowvoxError.
+    """
     wanted = re.sub(r"[\s_]+", "-", name.strip().casefold())
     table = device_table()
+    if wanted not in table:
+        longer = [name for name in table if name.endswith(f"-{wanted}")]
+        wanted = longer[0] if len(longer) == 1 else wanted
     if wanted not in table:
         known = ", ".join(sorted(table))
         raise FlowvoxError(

@@ -37,13 +37,14 @@ _BLOCK = re.compile(r"decoder_blocks\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Product:
-    """`times` products a frame of `rows` rows with a matrix of `weights` weights."""
+    """`times` products a frame of `rows` rows with the matrix `tensor` of `weights` weights."""
 
     stage: str
     rule: Rule
     weights: int
     rows: float
     times: float
+    tensor: str
 
 
 def rules_by_tensor(config: ModelConfig, recipe: Recipe) -> Iterator[tuple[str, Shape, Rule]]:
@@ -74,7 +75,7 @@ def frame_products(config: ModelConfig, recipe: Recipe, steps: int) -> list[Prod
                 CODEC_FRAMES * _codec_steps(name, config, steps_of_block),
                 1 / CODEC_FRAMES,
             )
-        products.append(Product(stage, rule, math.prod(shape), rows, times))
+        products.append(Product(stage, rule, math.prod(shape), rows, times, name))
     return products
 
 

@@ -1,0 +1,167 @@
+"""Damage, measured: some tensors quantized in the reference, teacher-forced on its own speech.
+
+What the unquantized model computes is kept: the input of every backbone layer, the hidden states,
+logits and latents. A change in layer k computes from layer k on; one in the flow head leaves the
+backbone alone. All utterances go through a layer as one batch, padded at their ends, which a causal
+model never sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from flowvox.config import SPECIAL_CODES
+from flowvox.noise import frame_noise
+from flowvox.quantizers.allocation.candidates import input_block, rounds_inputs
+from flowvox.quantizers.allocation.damage import Damage, Outputs, compare
+from flowvox.quantizers.allocation.groups import Group
+from flowvox.quantizers.allocation.probes import steps
+from flowvox.quantizers.calibration.record import END_WEIGHT, Spoken
+from flowvox.recipe import Rule
+from flowvox.reference.layers import rope_table
+from flowvox.reference.model import VoxtralTTS
+from flowvox.reference.speak import embed_prompt
+from flowvox.source import ModelSource
+
+FLOW_FRAMES = 160  # whose latents are compared; each makes 42 rows per flow layer
+Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]
+SEMANTIC_HEAD = "flow semantic codebook output"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A group with other weights: float32 by tensor; the rule says how activations are rounded."""
+
+    group: Group
+    rule: Rule
+    weights: Mapping[str, Tensor]
+
+
+class Measurer:
+    """Holds the model and what it said; `damage` measures changes to it."""
+
+    @torch.inference_mode()
+    def __init__(self, model: VoxtralTTS, source: ModelSource, spoken: Sequence[Spoken]) -> None:
+        self._model, self._source, self._spoken = model, source, spoken
+        self._prompts = [
+            len(embed_prompt(model, source, s.line.text, s.line.voice)) for s in spoken
+        ]
+        states = [self._embeddings()]
+        for layer in model.backbone.layers:
+            states.append(layer(states[-1], self._rope(states[0])))
+        self._states = states
+        self._hidden = self._decisive(states[-1])
+        weights: list[Tensor] = []
+        ends, frames, noise, start = [], [], [], 0
+        for one in spoken:
+            count = len(one.codes) + 1
+            weights.append(torch.ones(count))
+            weights[-1][-1] = END_WEIGHT if one.ended else 1.0
+            ends.append(torch.arange(count) == (count - 1 if one.ended else count))
+            made = count - one.ended
+            frames.append(torch.arange(start, start + made))
+            noise.append(frame_noise(one.line.seed, made, model.config.codec.acoustic_dim))
+            start += count
+        self._weights, self._ends = torch.cat(weights), torch.cat(ends)
+        every = torch.cat(frames)
+        step = -(-len(every) // FLOW_FRAMES)
+        self._frames = every[::step]
+        self._noise = torch.cat([torch.from_numpy(rows) for rows in noise])[::step]
+        self._truth = self._outputs(self._hidden, None)
+
+    def damage(self, changes: Sequence[Change]) -> Damage:
+        """All changes together."""
+        with torch.inference_mode(), changed(self._model, changes):
+            hidden = self._hidden
+            components = {change.group.component for change in changes}
+            if components - {"flow"}:
+                hidden = self._decisive(self._backbone(changes))
+            only_head = {change.group.name for change in changes} == {SEMANTIC_HEAD}
+            ours = self._outputs(hidden, self._truth if only_head else None)
+        levels = self._model.config.codec.acoustic_codebook_size
+        return compare(ours, self._truth, self._weights, self._ends, levels)
+
+    def _backbone(self, changes: Sequence[Change]) -> Tensor:
+        """From the first layer that changed."""
+        tables = any(change.group.is_table for change in changes)
+        layers = [c.group.layer for c in changes if c.group.component == "backbone"]
+        first = 0 if tables else min(index for index in layers if index is not None)
+        x = self._embeddings() if tables else self._states[first]
+        rope = self._rope(x)
+        for layer in self._model.backbone.layers[first:]:
+            x = layer(x, rope)
+        return x
+
+    def _outputs(self, hidden: Tensor, latents_of: Outputs | None) -> Outputs:
+        flow = self._model.flow
+        logits = flow.semantic_logits(hidden)
+        if latents_of is not None:
+            return Outputs(logits, latents_of.latents)
+        return Outputs(logits, flow.sample(hidden[self._frames], self._noise))
+
+    def _embeddings(self) -> Tensor:
+        """Prompts and codes of all utterances, [B, S, dim], padded with zeros."""
+        model, rows = self._model, []
+        for one in self._spoken:
+            prompt = embed_prompt(model, self._source, one.line.text, one.line.voice)
+            values = torch.from_numpy(one.codes).long() + SPECIAL_CODES
+            rows.append(torch.cat([prompt, model.backbone.embed_values(values)]))
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def _decisive(self, states: Tensor) -> Tensor:
+        """Normed states before each frame and after the last: [N, dim]."""
+        parts = [
+            states[i, start - 1 : start + len(one.codes)]
+            for i, (start, one) in enumerate(zip(self._prompts, self._spoken, strict=True))
+        ]
+        normed: Tensor = self._model.backbone.norm(torch.cat(parts))
+        return normed
+
+    def _rope(self, x: Tensor) -> Tensor:
+        c = self._model.backbone.config
+        return rope_table(torch.arange(x.shape[1]), c.head_dim, c.rope_theta, x.dtype)
+
+
+@contextmanager
+def changed(model: VoxtralTTS, changes: Sequence[Change]) -> Iterator[None]:
+    """The model with other weights, and activations rounded as the kernels of the formats do."""
+    parameters = model.checkpoint_parameters()
+    kept: dict[str, Tensor] = {}
+    handles = []
+    modules = {
+        parameter: module for module in model.modules() for parameter in module.parameters(False)
+    }
+    try:
+        for change in changes:
+            for name, weights in change.weights.items():
+                parameter = parameters[name]
+                kept[name], parameter.data = parameter.data, weights
+                if rounds_inputs(change.rule):
+                    hook = _rounding(input_block(change.rule))
+                    handles.append(modules[parameter].register_forward_pre_hook(hook))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, weights in kept.items():
+            parameters[name].data = weights
+
+
+def _rounding(block: int | None) -> Hook:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (rounded(inputs[0], block),)
+
+    return hook
+
+
+def rounded(x: Tensor, block: int | None) -> Tensor:
+    """x [..., columns] in 8 bits, one symmetric scale per block of columns, or per row (None)."""
+    flat = x.flatten(0, -2)
+    step = steps(flat, block)
+    levels = (flat / step.clamp_min(1e-30)).round_()
+    return (levels * step).reshape(x.shape)
