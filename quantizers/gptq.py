@@ -9,26 +9,30 @@ Cholesky factor and no inverse.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flowvox.quantizers.blocks import Floats, Grid
 
 DAMPING = 0.01  # of the mean of the diagonal, added to it
+Hessian = TypeVar("Hessian", NDArray[np.float32], NDArray[np.float64])
 Find = Callable[[Floats, slice], Grid]
 
 
-def damped(hessian: Floats) -> Floats:
-    """With a little more on its diagonal: for inputs that calibration saw too rarely, or never."""
+def damped(hessian: Hessian) -> Hessian:
+    """In place, a little more on its diagonal: for inputs that calibration saw too rarely, or never."""
     places = np.arange(len(hessian))
-    more = hessian.copy()
-    more[places, places] += np.float32(DAMPING * max(float(np.diagonal(hessian).mean()), 1e-30))
-    return more
+    hessian[places, places] += DAMPING * max(float(np.diagonal(hessian).mean()), 1e-30)
+    return hessian
 
 
 def feedback(hessian: Floats) -> Floats:
     """N [columns, columns] of the damped Hessian. Inputs that were always 0 get and give none."""
-    lower = np.linalg.cholesky(damped(hessian).astype(np.float64)[::-1, ::-1])
+    wide = damped(hessian.astype(np.float64))
+    lower = np.linalg.cholesky(wide[::-1, ::-1])
+    del wide  # 0.7 GB for the down projections of the 4B shape
     diagonal = np.diagonal(lower)[::-1].copy()
     upper = lower.astype(np.float32)[::-1, ::-1]
     return np.triu(upper / diagonal.astype(np.float32), 1)

@@ -27,6 +27,7 @@ from flowvox.quantizers.symmetric import round_symmetric, search_symmetric
 from flowvox.quantizers.weights import LARGEST_HALF, BlockWeights
 
 WEIGHTS_AT_ONCE = 1 << 20  # so many have temporaries at a time
+GPTQ_AT_ONCE = 1 << 23  # more, because every column is a step that all its rows take together
 
 
 def quantize_blocks(
@@ -63,9 +64,11 @@ def quantize_blocks(
         def find(blocks: Floats, where: slice) -> Grid:
             return find_grid(blocks, bits, "imatrix", symmetric, importance[where])
 
-        grid, levels = gptq(weights, statistics.feedback(), block, find)
+        feedback = statistics.feedback()
         hessian = damped(statistics.hessian())
-        place(slice(rows), *descend(weights, hessian, grid, levels, block))
+        for here in _pieces(rows, columns, GPTQ_AT_ONCE):
+            grid, levels = gptq(weights[here], feedback, block, find)
+            place(here, *descend(weights[here], hessian, grid, levels, block))
     else:
         used = None if method != "imatrix" or statistics is None else statistics.importance()
         for here in _pieces(rows, columns):
@@ -105,7 +108,7 @@ def quantize_rows(table: Floats) -> tuple[NDArray[np.int8], Floats]:
     return levels, scales
 
 
-def _pieces(rows: int, columns: int) -> Iterator[slice]:
-    step = max(1, WEIGHTS_AT_ONCE // columns)
+def _pieces(rows: int, columns: int, at_once: int = WEIGHTS_AT_ONCE) -> Iterator[slice]:
+    step = max(1, at_once // columns)
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))

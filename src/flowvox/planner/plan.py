@@ -18,8 +18,9 @@ from flowvox.recipe import Recipe
 # A plan prefers what would meet the target even if the prediction were off by this much
 # (planner.published.ALLOWED).
 MARGIN = 1.25
-# Yardsticks, comparisons, and the bundle of the package: shipped, but nobody should convert with them.
-NOT_OFFERED = ("fp32", "nf4", "int8-dynamic", "embedded")
+# Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. And
+# the twin of int4, whose bytes and speed it has: a plan knows nothing of quality.
+NOT_OFFERED = ("fp32", "nf4", "int8-dynamic", "embedded", "int4-best")
 
 
 @dataclass(frozen=True)
