@@ -99,7 +99,6 @@ def _products(name: str, count: int) -> Any:
 
     if name == "w8a8":  # activations by the row cost a few small nodes more
         nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]))
-        constant("middle", np.array(128, dtype=np.uint8))
         constant("steps", np.full(OUTPUTS, 0.01, dtype=np.float32))
     for i in range(count):
         shape = (INPUTS, OUTPUTS)
@@ -107,8 +106,8 @@ def _products(name: str, count: int) -> Any:
             weight = constant(f"w{i}", rng.standard_normal(shape, dtype=np.float32))
             nodes.append(helper.make_node("MatMul", ["x", weight], [f"y{i}"]))
         elif name == "w8a8":
-            weight = constant(f"w{i}", rng.integers(0, 256, shape, dtype=np.uint8))
-            operands = ["q", weight, "scale", "steps", "zero", "middle"]
+            weight = constant(f"w{i}", rng.integers(-64, 65, shape, dtype=np.int8))
+            operands = ["q", weight, "scale", "steps", "zero"]
             kind, domain = "MatMulIntegerToFloat", "com.microsoft"
             nodes.append(helper.make_node(kind, operands, [f"y{i}"], domain=domain))
         else:

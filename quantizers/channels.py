@@ -1,9 +1,10 @@
-"""One symmetric 8-bit scale per output channel, for products whose activations are 8-bit, too.
+"""One symmetric scale per output channel, for products of signed bytes with unsigned activations.
 
-Weights w ~ s * (q - 128) with q in [1, 255]: unsigned with a zero point in the middle, because on
-x86 without VNNI the product of unsigned and signed bytes saturates, and that of two unsigned does not.
-Two ways to find s per channel, as in `blocks`: "round" maps the largest weight to 127 levels; "search"
-takes the s of least squared error among clipped candidates, each refined by s = <w, q> / <q, q>.
+Weights w ~ s * q with q in [-64, 64]: on x86 without VNNI the kernel adds two products of bytes in
+16 bits, which saturate where weights use all of their byte; 2 * 255 * 64 still fits. (Unsigned weights
+do not saturate either, but their kernel takes longer there: docs/performance.md.) Two ways to find s
+per channel, as in `blocks`: "round" maps the largest weight to 64 levels; "search" takes the s of
+least squared error among clipped candidates, each refined by s = <w, q> / <q, q>.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from flowvox.quantizers.weights import ChannelWeights
 
-LARGEST, MIDDLE = 127, 128
+LARGEST = 64
 # Where clipping puts the end of the range, as a part of the largest weight. With N weights a
-# channel the best place is near 1 - N / (12 * 127^2): a clipped weight pays for what all others gain.
-SEARCH_GRID = (0.9, 0.94, 0.97, 0.985, 1.0)
+# channel the best place is near 1 - N / (12 * 64^2): a clipped weight pays for what all others gain.
+SEARCH_GRID = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 SMALLEST = 1e-30  # scales below are those of zeros
 WEIGHTS_AT_ONCE = 1 << 20  # so many have temporaries at a time
 
@@ -25,19 +26,19 @@ Floats = NDArray[np.float32]
 
 def quantize_channels(weights: Floats, method: str) -> ChannelWeights:
     """weights [channels, inputs] -> levels and a float32 scale per channel."""
-    levels = np.empty(weights.shape, dtype=np.uint8)
+    levels = np.empty(weights.shape, dtype=np.int8)
     scales = np.empty(len(weights), dtype=np.float32)
     step = max(1, WEIGHTS_AT_ONCE // weights.shape[1])
     for start in range(0, len(weights), step):
         part = weights[start : start + step]
         found = round_scales(part) if method == "round" else search_scales(part)
-        levels[start : start + step] = round_to(part, found) + MIDDLE
+        levels[start : start + step] = round_to(part, found)
         scales[start : start + step] = found
     return ChannelWeights(levels, scales)
 
 
 def round_scales(weights: Floats) -> Floats:
-    """Scale per channel that maps its weight of largest magnitude to level 127 or -127."""
+    """Scale per channel that maps its weight of largest magnitude to level 64 or -64."""
     scales: Floats = np.abs(weights).max(axis=1) / np.float32(LARGEST)
     return scales
 
@@ -58,7 +59,7 @@ def search_scales(weights: Floats) -> Floats:
 
 
 def round_to(weights: Floats, scales: Floats) -> Floats:
-    """The nearest levels, as floats in [-127, 127]; 0 where the scale is (nearly) 0."""
+    """The nearest levels, as floats in [-64, 64]; 0 where the scale is (nearly) 0."""
     inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales > SMALLEST)
     levels = weights * inverse[:, None]
     np.rint(levels, out=levels)

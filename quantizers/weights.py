@@ -73,17 +73,17 @@ class BlockWeights:
 
 @dataclass(frozen=True)
 class ChannelWeights:
-    """A matrix [channels, inputs] in 8 bits, for products with 8-bit activations.
+    """A matrix [channels, inputs] in bytes, for products with 8-bit activations.
 
-    levels: uint8 [channels, inputs], offset by 128; scales: float32 [channels].
+    levels: int8 [channels, inputs] in [-64, 64]; scales: float32 [channels].
     """
 
-    levels: NDArray[np.uint8]
+    levels: NDArray[np.int8]
     scales: NDArray[np.float32]
 
     def dequantized(self) -> NDArray[np.float32]:
         """float32 [channels, inputs]."""
-        values: NDArray[np.float32] = (self.levels.astype(np.float32) - 128) * self.scales[:, None]
+        values: NDArray[np.float32] = self.levels.astype(np.float32) * self.scales[:, None]
         return values
 
 

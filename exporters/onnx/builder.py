@@ -275,7 +275,6 @@ class GraphBuilder:
             step,
             scales,
             middle,
-            middle,
             domain=MICROSOFT,
         )
         return self.op("Mul", product, largest)

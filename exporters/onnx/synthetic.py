@@ -43,8 +43,9 @@ class SyntheticWeights:
             scale = np.float16(columns**-0.5 / (1 << (bits - 2)))
             return BlockWeights(bits, rule.block, columns, packed, np.full((rows, count), scale))
         if rule.format == "w8a8":
-            scales = np.full(rows, columns**-0.5 / 64, dtype=np.float32)
-            return ChannelWeights(np.resize(self._bytes, (rows, columns)), scales)
+            scales = np.full(rows, columns**-0.5 / 32, dtype=np.float32)
+            levels = np.resize(self._bytes.view(np.int8) // 2, (rows, columns))
+            return ChannelWeights(levels, scales)
         return self._floats((rows, columns), name)
 
     def floats(self, name: str) -> FloatWeights:

@@ -53,14 +53,16 @@ def byte_rows(x: Floats) -> tuple[np.ndarray[Any, Any], Floats]:
 
 @pytest.mark.parametrize("shape", [(7, 5), (64, 96), (33, 3072)])
 def test_the_integer_product_is_exact(tmp_path: Path, shape: tuple[int, int]) -> None:
-    """Full-range bytes: a kernel that saturates in 16 bits is off by a fifth here."""
+    """The largest levels of one sign: kernels that add pairs in 16 bits just hold 2 * 255 * 64."""
     rng = np.random.default_rng(0)
-    levels = rng.choice(np.array([1, 2, 128, 254, 255], dtype=np.uint8), size=shape)
+    levels = rng.choice(np.array([-64, -63, 63, 64], dtype=np.int8), size=shape)
+    levels[0], levels[1] = 64, -64
     encoded = ChannelWeights(levels, np.ones(shape[0], dtype=np.float32))
     x = rng.choice(np.array([-127.0, -126, 126, 127], dtype=np.float32), size=(6, shape[1]))
     x[:, 0] = 127  # steps of exactly 1
+    x[0] = 127
     (found,) = products(tmp_path, y=encoded).run(None, {"x": x})
-    expected = x.astype(np.int64) @ (levels.astype(np.int64) - 128).T
+    expected = x.astype(np.int64) @ levels.astype(np.int64).T
     np.testing.assert_allclose(found, expected, rtol=3e-7, atol=0)
 
 
@@ -77,7 +79,7 @@ def test_it_is_what_the_formula_says(
     encoded = quantize_channels(weights, "search")
     (found,) = products(tmp_path_factory.mktemp("g"), y=encoded).run(None, {"x": x})
     levels, step = byte_rows(x)
-    sums = levels @ (encoded.levels.astype(np.int64) - 128).T
+    sums = levels @ encoded.levels.astype(np.int64).T
     np.testing.assert_allclose(found, sums * step * encoded.scales, rtol=1e-5, atol=0)
 
 
@@ -90,7 +92,7 @@ def test_a_large_row_costs_its_neighbours_nothing(tmp_path: Path) -> None:
     error = np.sqrt(
         np.square(found - x @ weights.T).mean(axis=1) / np.square(x @ weights.T).mean(1)
     )
-    assert (error < 0.02).all()
+    assert (error < 0.03).all()
 
 
 def test_zeros_stay_zeros(tmp_path: Path) -> None:

@@ -24,12 +24,12 @@ MATRICES = hnp.arrays(
 
 
 def test_a_channel_by_hand() -> None:
-    """Scale 0.5: levels 127, -127, 3 and 0 around the middle of a byte."""
-    weights = np.array([[63.5, -63.5, 1.6, 0.2], [0, 0, 0, 0]], dtype=np.float32)
+    """Scale 0.5: levels 64, -64, 3 and 0."""
+    weights = np.array([[32, -32, 1.6, 0.2], [0, 0, 0, 0]], dtype=np.float32)
     encoded = quantize_channels(weights, "round")
     assert encoded.scales.tolist() == [0.5, 0]
-    assert encoded.levels.tolist() == [[255, 1, 131, 128], [128] * 4]
-    assert encoded.dequantized().tolist() == [[63.5, -63.5, 1.5, 0.0], [0, 0, 0, 0]]
+    assert encoded.levels.tolist() == [[64, -64, 3, 0], [0] * 4]
+    assert encoded.dequantized().tolist() == [[32, -32, 1.5, 0.0], [0, 0, 0, 0]]
 
 
 @given(MATRICES)
@@ -43,7 +43,7 @@ def test_search_is_never_worse_than_rounding(weights: np.ndarray) -> None:
 @settings(max_examples=60)
 def test_rounding_moves_a_weight_by_half_a_level_at_most(weights: np.ndarray) -> None:
     back = quantize_channels(weights, "round").dequantized()
-    step = np.abs(weights).max(axis=1, keepdims=True) / 127
+    step = np.abs(weights).max(axis=1, keepdims=True) / 64
     assert (np.abs(back - weights) <= 0.501 * step + 1e-28).all()
 
 
@@ -51,7 +51,7 @@ def test_search_clips_where_a_channel_is_wide() -> None:
     """9216 inputs, the down projection of the 4B model: clipping the largest weights pays."""
     weights = np.random.default_rng(0).normal(size=(16, 9216)).astype(np.float32)
     errors = [squared_error(weights, f(weights)).sum() for f in (search_scales, round_scales)]
-    assert errors[0] < 0.96 * errors[1]
+    assert errors[0] < 0.9 * errors[1]
 
 
 @pytest.mark.parametrize("method", ["round", "search"])
