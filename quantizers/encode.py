@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flowvox.errors import MissingPackageError, RecipeError
 from flowvox.graphs import BACKBONE, FLOW
-from flowvox.quantizers.bnb import quantize_nf4
+from flowvox.quantizers.bnb import quantize_bnb4
 from flowvox.quantizers.channels import quantize_channels
 from flowvox.quantizers.matrix import quantize_blocks
 from flowvox.quantizers.statistics import InputStatistics
@@ -26,7 +26,8 @@ from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
 from flowvox.tensors import Shape, component_of
 
 BITS = {"int8": 8, "int4": 4, "int2": 2}
-PACKAGES = {"nf4": "bitsandbytes", "int8-dynamic": "optimum.onnxruntime"}
+BNB4 = ("nf4", "fp4")
+PACKAGES = {**dict.fromkeys(BNB4, "bitsandbytes"), "int8-dynamic": "optimum.onnxruntime"}
 
 
 def check_recipe(recipe: Recipe, shapes: dict[str, Shape]) -> None:
@@ -80,8 +81,8 @@ def encode_matrix(
         )
     if rule.format == "w8a8":
         return quantize_channels(weights, rule.rounding)
-    if rule.format == "nf4":
-        return quantize_nf4(weights, rule.block)
+    if rule.format in BNB4:
+        return quantize_bnb4(weights, rule.format, rule.block)
     if rule.format == "int8-dynamic":
         return DynamicWeights(weights)
     return FloatWeights.stored(weights, half=rule.format == "float16")
@@ -109,7 +110,7 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return 0
     if fmt.startswith("float"):
         return size * (2 if fmt == "float16" else 4)
-    if fmt == "nf4":
+    if fmt in BNB4:
         return size // 2 + 4 * -(-size // rule.block)
     if fmt in {"w8a8", "int8-dynamic"} or (fmt == "int8" and component_of(name) in TABLES):
         return size + 4 * shape[0]

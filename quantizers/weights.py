@@ -88,12 +88,13 @@ class ChannelWeights:
 
 
 @dataclass(frozen=True)
-class Nf4Weights:
-    """bitsandbytes' NF4 blocks over the flattened matrix [rows, columns].
+class Bnb4Weights:
+    """bitsandbytes' 4-bit blocks over the flattened matrix [rows, columns].
 
-    packed: uint8, two codes a byte; absmax: float32, one per `block` values.
+    kind: "nf4" or "fp4"; packed: uint8, two codes a byte; absmax: float32, one per `block` values.
     """
 
+    kind: str
     rows: int
     columns: int
     block: int
@@ -108,4 +109,4 @@ class DynamicWeights:
     values: NDArray[np.float32]
 
 
-MatrixWeights = FloatWeights | BlockWeights | ChannelWeights | Nf4Weights | DynamicWeights
+MatrixWeights = FloatWeights | BlockWeights | ChannelWeights | Bnb4Weights | DynamicWeights

@@ -21,10 +21,10 @@ from flowvox.exporters.onnx.placement import GraphWeights
 from flowvox.graphs import GraphSpec, TensorSpec
 from flowvox.quantizers.weights import (
     BlockWeights,
+    Bnb4Weights,
     ChannelWeights,
     DynamicWeights,
     FloatWeights,
-    Nf4Weights,
 )
 
 OPSET, MICROSOFT, IR_VERSION = 21, "com.microsoft", 10
@@ -224,8 +224,8 @@ class GraphBuilder:
             return self.op("MatMul", x, self._place_float(name, weights.transposed()))
         if isinstance(weights, ChannelWeights):
             return self._channels(x, name, weights)
-        if isinstance(weights, Nf4Weights):
-            return self._nf4(x, name, weights)
+        if isinstance(weights, Bnb4Weights):
+            return self._bnb4(x, name, weights)
         if isinstance(weights, DynamicWeights):
             product = self.op(
                 "MatMul", x, self._place_float(name, FloatWeights(weights.values).transposed())
@@ -295,8 +295,8 @@ class GraphBuilder:
         """Step and zero point of levels that cover [-1, 1]."""
         return self.constant(1 / 127), self.constant(np.array(128, dtype=np.uint8))
 
-    def _nf4(self, x: str, name: str, weights: Nf4Weights) -> str:
-        packed = self.store(f"{name}.nf4", weights.packed)
+    def _bnb4(self, x: str, name: str, weights: Bnb4Weights) -> str:
+        packed = self.store(f"{name}.{weights.kind}", weights.packed)
         absmax = self.store(f"{name}.absmax", weights.absmax)
         return self.op(
             "MatMulBnb4",
@@ -307,7 +307,7 @@ class GraphBuilder:
             K=weights.columns,
             N=weights.rows,
             block_size=weights.block,
-            quant_type=1,
+            quant_type=("fp4", "nf4").index(weights.kind),
         )
 
     def body(self) -> GraphBuilder:

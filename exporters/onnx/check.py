@@ -25,6 +25,7 @@ TOLERANCES = {
     "w8a8": 0.1,
     "int8-dynamic": 0.4,
     "nf4": 0.7,
+    "fp4": 0.7,
     "int4": 0.7,
     "int2": 2.0,
 }

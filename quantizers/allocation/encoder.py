@@ -13,7 +13,7 @@ from flowvox.quantizers.calibration.cache import Calibration, calibrate
 from flowvox.quantizers.encode import encode_matrix
 from flowvox.quantizers.matrix import quantize_rows
 from flowvox.quantizers.statistics import InputStatistics
-from flowvox.quantizers.weights import DynamicWeights, Nf4Weights
+from flowvox.quantizers.weights import Bnb4Weights, DynamicWeights
 from flowvox.recipe import TABLES, Rule
 from flowvox.source import ModelSource
 
@@ -43,7 +43,7 @@ class Encoder:
             return levels * scales[:, None]
         statistics: InputStatistics | None = self._calibration(name) if rule.calibrated else None
         encoded = encode_matrix(weights, rule, statistics)
-        assert not isinstance(encoded, Nf4Weights | DynamicWeights)
+        assert not isinstance(encoded, Bnb4Weights | DynamicWeights)
         values: NDArray[np.float32] = encoded.dequantized()
         return values
 

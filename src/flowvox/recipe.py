@@ -32,6 +32,7 @@ BUNDLE_FORMATS = (
     "int2",
     "w8a8",
     "nf4",
+    "fp4",
     "int8-dynamic",
 )  # only ONNX bundles have them
 GGUF_FORMATS = (  # only GGUF files have them
@@ -56,11 +57,12 @@ FOLDING = {
 CALIBRATED = ("imatrix", "gptq", *FOLDING)  # what wants to know the model's activations
 COMPUTE = ("float32", "float16")
 KV_CACHES = ("float32", "float16", "int8")
-BLOCKS = {  # those that onnxruntime and, for nf4, bitsandbytes know
+BLOCKS = {  # those that onnxruntime and, for nf4 and fp4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
     "int4": (16, 32, 64, 128, 256),
     "int2": (64, 128),  # others run a hundred times slower in onnxruntime 1.32
     "nf4": (64, 128, 256),
+    "fp4": (64, 128, 256),
 }
 AFFINE = ("int8", "int4", "int2")  # their blocks may have zero points
 COMPONENTS = (

@@ -47,7 +47,7 @@ def test_what_is_omitted_takes_no_bytes() -> None:
         assert stored_bytes("norm.weight", shape, omit) == 0
 
 
-@pytest.mark.parametrize("name", ["nf4", "int8-dynamic"])
+@pytest.mark.parametrize("name", ["nf4", "fp4", "int8-dynamic"])
 def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encode, "_installed", lambda package: False)
     with pytest.raises(MissingPackageError, match=r"(bitsandbytes|optimum).*flowvox\[compare\]"):

@@ -13,7 +13,7 @@ from flowvox.errors import FlowvoxError
 from flowvox.recipe import TABLES, Rule
 from flowvox.tensors import Shape, component_of
 
-# The formats that onnxruntime has a kernel for.
+# The formats that onnxruntime has a kernel for, and whose speed somebody measured (fp4: nobody).
 KERNELS = {
     "cpu": ("float32", "float16", "int8", "int4", "int2", "w8a8", "int8-dynamic", "nf4"),
     "cuda": ("float32", "float16", "int8", "int4", "nf4"),
@@ -21,13 +21,13 @@ KERNELS = {
 PLAIN = {"float32": 4, "float16": 2}
 CHANNELS = {"w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
 # bits of a level, bytes of a block's scale
-BLOCKED = {"int8": (8, 2), "int4": (4, 2), "int2": (2, 2), "nf4": (4, 4)}
+BLOCKED = {"int8": (8, 2), "int4": (4, 2), "int2": (2, 2), "nf4": (4, 4), "fp4": (4, 4)}
 # MatMulNBits keeps its blocks a second time, in the kernel's own layout with wide scales and sums:
 # 1.70 GiB anonymous for a 1.46 GB file (onnxruntime 1.32, x86).
 PREPACKED = 1.25
 # The most rows that a CUDA kernel multiplies block by block. Beyond, the whole weight is expanded to
 # float16, written and read again (onnxruntime: contrib_ops/cuda/matmul_nbits_small_m_experiments.md).
-MOST_ROWS = {"int8": 5, "int4": 16, "nf4": 1}
+MOST_ROWS = {"int8": 5, "int4": 16, "nf4": 1, "fp4": 1}
 EXPANDED = 4
 
 
@@ -49,7 +49,7 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
     table = component_of(name) in TABLES
     if rule.format in CHANNELS or (rule.format == "int8" and table):
         return size + 4 * shape[0]
-    if rule.format == "nf4":
+    if rule.format in {"nf4", "fp4"}:
         return size // 2 + 4 * -(-size // rule.block)
     bits, scale = BLOCKED[rule.format]
     blocks = -(-shape[1] // rule.block)

@@ -20,7 +20,7 @@ from flowvox.recipe import Recipe
 MARGIN = 1.25
 # Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. And
 # the twin of int4, whose bytes and speed it has: a plan knows nothing of quality.
-NOT_OFFERED = ("fp32", "nf4", "int8-dynamic", "embedded", "int4-best")
+NOT_OFFERED = ("fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best")
 
 
 @dataclass(frozen=True)
