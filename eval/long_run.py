@@ -24,6 +24,7 @@ from flowvox.runtime.tts import TTS
 
 CHARACTERS_PER_SECOND = 25  # more than anybody speaks: the limit ends the utterance, not the text
 SHORT_SECONDS = 8.0
+STAGES = ("backbone", "flow", "codec")
 WARM_UP = 5  # utterances until arenas have their size
 
 
@@ -39,10 +40,13 @@ def long_run(
 
     drift: largest difference between samples decoded in streamed chunks and 64 frames at a time, at
     the beginning and at the end. grown_bytes: anonymous memory at the end less that before (`one`) or
-    after WARM_UP utterances (`many`). Raises FlowvoxError.
+    after WARM_UP utterances (`many`). ms_per_frame: the prompt is part of the backbone's; memory: at
+    the end. Raises FlowvoxError.
     """
     threads = threads or cores()
+    started = time.perf_counter()
     tts = TTS.load(path, threads=threads, verify=False)
+    loaded = time.perf_counter() - started
     tts.say(SENTENCES[0], max_seconds=1.0)
     total = 1 + utterances
     report(0, total)
@@ -54,6 +58,7 @@ def long_run(
         tts.say(text, seed=i, max_seconds=SHORT_SECONDS)
         marks.append(_anonymous())
     report(total, total)
+    use = memory_use()
     early = marks[min(WARM_UP, len(marks)) - 1] if marks else None
     many = {
         "utterances": utterances,
@@ -61,7 +66,14 @@ def long_run(
         "anonymous_bytes": marks[-1] if marks else None,
         "grown_bytes": _difference(early, marks[-1]) if marks else None,
     }
-    return {"bundle": str(path), "one": one, "many": many, "machine": machine(threads)}
+    return {
+        "bundle": str(path),
+        "load_seconds": loaded,
+        "one": one,
+        "many": many,
+        "memory": use,
+        "machine": machine(threads),
+    }
 
 
 def _one(tts: TTS, seconds: float) -> dict[str, Any]:
@@ -77,6 +89,10 @@ def _one(tts: TTS, seconds: float) -> dict[str, Any]:
         "audio_seconds": speech.audio.seconds,
         "frames": len(speech.codes),
         "rtf": speech.rtf,
+        "first_audio_seconds": speech.first_audio_seconds,
+        "ms_per_frame": {
+            stage: 1000 * getattr(speech.times, stage) / len(speech.codes) for stage in STAGES
+        },
         "anonymous_bytes": after,
         "grown_bytes": _difference(before, after),
         "drift": {"beginning": beginning, "end": end},

@@ -136,6 +136,8 @@ def _bench_long(
         f"{one['audio_seconds']:.1f} s in one go: RTF {one['rtf']:.3f}, memory {_grown(one)}; streamed "
         f"against whole: {drift['beginning']:.1e} at the beginning, {drift['end']:.1e} at the end"
     )
+    stages = "+".join(f"{ms:.1f}" for ms in one["ms_per_frame"].values())
+    typer.echo(f"{stages} ms a frame ({'+'.join(one['ms_per_frame'])}, with the prompt)")
     typer.echo(f"{many['utterances']} utterances in a row: memory {_grown(many)}")
 
 
