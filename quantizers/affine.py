@@ -55,7 +55,7 @@ def _laid(low: Floats, high: Floats, bits: int) -> Grid:
     scales = stored_scales((high - low) / np.float32(top))
     wide = scales.astype(np.float32)
     inverse = np.divide(1.0, wide, out=np.zeros_like(wide), where=wide > 0)
-    return Grid(bits, scales, np.clip(np.rint(-low * inverse), 0, top))
+    return Grid(top, scales, np.clip(np.rint(-low * inverse), 0, top))
 
 
 def _refined(blocks: Floats, grid: Grid, importance: Floats | None) -> Grid:
@@ -65,4 +65,4 @@ def _refined(blocks: Floats, grid: Grid, importance: Floats | None) -> Grid:
     power = np.einsum("ij,ij->i", weighted, levels)
     match: NDArray[np.float32] = np.einsum("ij,ij->i", weighted, blocks)
     optimum = np.divide(match, power, out=np.zeros_like(match), where=power > 0)
-    return Grid(grid.bits, stored_scales(optimum), grid.zeros)
+    return Grid(grid.top, stored_scales(optimum), grid.zeros)

@@ -17,10 +17,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Grid:
-    """scales: float16 [n], zeros: float32 [n], whole numbers in 0 ... 2^bits - 1, for n blocks."""
+    """For n blocks with levels 0 ... top: scales [n] as they are stored, zeros: whole numbers [n]."""
 
-    bits: int
-    scales: NDArray[np.float16]
+    top: int
+    scales: NDArray[np.float16] | Floats
     zeros: Floats
 
     def levels(self, blocks: Floats) -> Floats:
@@ -30,7 +30,7 @@ class Grid:
         levels = blocks * inverse[:, None]
         levels += self.zeros[:, None]
         np.rint(levels, out=levels)
-        return np.clip(levels, 0, (1 << self.bits) - 1, out=levels)
+        return np.clip(levels, 0, self.top, out=levels)
 
     def values(self, levels: Floats) -> Floats:
         """What levels [n, block] stand for."""
@@ -49,7 +49,7 @@ class Grid:
     def where(self, chosen: NDArray[np.bool_], other: Grid) -> Grid:
         """This grid for the blocks that are chosen, the other one for the rest."""
         scales = np.where(chosen, self.scales, other.scales)
-        return Grid(self.bits, scales, np.where(chosen, self.zeros, other.zeros))
+        return Grid(self.top, scales, np.where(chosen, self.zeros, other.zeros))
 
 
 def stored_scales(scales: NDArray[np.floating]) -> NDArray[np.float16]:

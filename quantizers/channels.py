@@ -4,7 +4,8 @@ Weights w ~ s * q with q in [-64, 64]: on x86 without VNNI the kernel adds two p
 16 bits, which saturate where weights use all of their byte; 2 * 255 * 64 still fits. (Unsigned weights
 do not saturate either, but their kernel takes longer there: docs/performance.md.) Two ways to find s
 per channel, as in `blocks`: "round" maps the largest weight to 64 levels; "search" takes the s of
-least squared error among clipped candidates, each refined by s = <w, q> / <q, q>.
+least squared error among clipped candidates, each refined by s = <w, q> / <q, q>. "gptq" takes the
+scales of "search", and its levels make up for each other's errors.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.quantizers.blocks import Grid
+from flowvox.quantizers.gptq import gptq
+from flowvox.quantizers.statistics import InputStatistics
 from flowvox.quantizers.weights import ChannelWeights
 
 LARGEST = 64
@@ -20,11 +24,14 @@ LARGEST = 64
 SEARCH_GRID = (0.75, 0.8, 0.85, 0.9, 0.95, 1.0)
 SMALLEST = 1e-30  # scales below are those of zeros
 WEIGHTS_AT_ONCE = 1 << 20  # so many have temporaries at a time
+COLUMNS_AT_ONCE = 128
 
 Floats = NDArray[np.float32]
 
 
-def quantize_channels(weights: Floats, method: str) -> ChannelWeights:
+def quantize_channels(
+    weights: Floats, method: str, statistics: InputStatistics | None = None
+) -> ChannelWeights:
     """weights [channels, inputs] -> levels and a float32 scale per channel."""
     levels = np.empty(weights.shape, dtype=np.int8)
     scales = np.empty(len(weights), dtype=np.float32)
@@ -34,7 +41,19 @@ def quantize_channels(weights: Floats, method: str) -> ChannelWeights:
         found = round_scales(part) if method == "round" else search_scales(part)
         levels[start : start + step] = round_to(part, found)
         scales[start : start + step] = found
+    if method == "gptq":
+        assert statistics is not None
+        levels = _gptq_levels(weights, scales, statistics.feedback())
     return ChannelWeights(levels, scales)
+
+
+def _gptq_levels(weights: Floats, scales: Floats, feedback: Floats) -> NDArray[np.int8]:
+    """Levels [channels, inputs] on the grid of the scales, COLUMNS_AT_ONCE products at a time."""
+    grid = Grid(2 * LARGEST, scales, np.full(len(scales), LARGEST, dtype=np.float32))
+    _, levels = gptq(weights, feedback, COLUMNS_AT_ONCE, lambda blocks, where: grid)
+    whole = levels.reshape(len(weights), -1)[:, : weights.shape[1]] - LARGEST
+    found: NDArray[np.int8] = whole.astype(np.int8)
+    return found
 
 
 def round_scales(weights: Floats) -> Floats:

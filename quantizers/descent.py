@@ -27,7 +27,6 @@ def descend(
     scales = grid.scales.astype(np.float32).reshape(rows, count)
     zeros = grid.zeros.reshape(rows, count)
     found = levels.reshape(rows, count * block)
-    top = (1 << grid.bits) - 1
     error: Floats = grid.values(levels).reshape(rows, -1)[:, :columns] - weights
     for _ in range(SWEEPS):
         for number in range(count):
@@ -40,8 +39,10 @@ def descend(
             changed = (level - zero) * scale - weights[:, here] - error[:, here]
             gradient += changed @ inner
             error[:, here] += changed
-            _round_again(weights[:, here], error[:, here], level, gradient, inner, scale, zero, top)
-    better = Grid(grid.bits, stored_scales(scales).reshape(-1), grid.zeros)
+            _round_again(
+                weights[:, here], error[:, here], level, gradient, inner, scale, zero, grid.top
+            )
+    better = Grid(grid.top, stored_scales(scales).reshape(-1), grid.zeros)
     return better, found.reshape(-1, block)
 
 

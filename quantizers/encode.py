@@ -80,7 +80,7 @@ def encode_matrix(
             statistics=statistics,
         )
     if rule.format == "w8a8":
-        return quantize_channels(weights, rule.rounding)
+        return quantize_channels(weights, rule.rounding, statistics)
     if rule.format in BNB4:
         return quantize_bnb4(weights, rule.format, rule.block)
     if rule.format == "int8-dynamic":

@@ -9,7 +9,7 @@ Cholesky factor and no inverse.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def gptq(weights: Floats, feedback: Floats, block: int, find: Find) -> tuple[Gri
     count = -(-columns // block)
     errors = np.zeros((columns, rows), dtype=np.float32)
     levels = np.zeros((count, block, rows), dtype=np.float32)
-    scales, zeros, bits = [], [], 0
+    grids: list[Grid] = []
     for number in range(count):
         here = slice(number * block, min((number + 1) * block, columns))
         part = weights.T[here] + feedback[: here.start, here].T @ errors[: here.start]
@@ -58,15 +58,15 @@ def gptq(weights: Floats, feedback: Floats, block: int, find: Find) -> tuple[Gri
         scale = grid.scales.astype(np.float32)
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
         inner = feedback[here, here]
-        top, bits = (1 << grid.bits) - 1, grid.bits
         own = errors[here]
         for k in range(len(part)):
             target = part[k] + inner[:k, k] @ own[:k]
-            level = np.clip(np.rint(target * inverse + grid.zeros), 0, top)
+            level = np.clip(np.rint(target * inverse + grid.zeros), 0, grid.top)
             levels[number, k] = level
             own[k] = weights[:, here.start + k] - (level - grid.zeros) * scale
         levels[number, len(part) :] = grid.zeros
-        scales.append(grid.scales)
-        zeros.append(grid.zeros)
-    whole = Grid(bits, np.stack(scales, 1).reshape(-1), np.stack(zeros, 1).reshape(-1))
+        grids.append(grid)
+    scales: Any = np.stack([grid.scales for grid in grids], axis=1)
+    zeros = np.stack([grid.zeros for grid in grids], axis=1)
+    whole = Grid(grids[0].top, scales.reshape(-1), zeros.reshape(-1))
     return whole, levels.transpose(2, 0, 1).reshape(-1, block)

@@ -50,9 +50,9 @@ def _fitted(target: Floats, levels: Floats, grid: Grid, symmetric: bool) -> Grid
         scale = grid.scales.astype(np.float32)
         inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
         found = levels.mean(axis=1) - target.mean(axis=1) * inverse
-        zeros = np.clip(np.rint(found), 0, (1 << grid.bits) - 1)
+        zeros = np.clip(np.rint(found), 0, grid.top)
     centred = levels - zeros[:, None]
     power = np.einsum("ij,ij->i", centred, centred)
     match = np.einsum("ij,ij->i", centred, target)
     scales = np.divide(match, power, out=np.zeros_like(match), where=power > 0)
-    return Grid(grid.bits, stored_scales(scales), zeros)
+    return Grid(grid.top, stored_scales(scales), zeros)

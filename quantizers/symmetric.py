@@ -50,12 +50,12 @@ def _refined(blocks: Floats, grid: Grid, importance: Floats | None) -> Grid:
     power = np.einsum("ij,ij->i", weighted, levels)
     match = np.einsum("ij,ij->i", weighted, blocks)
     optimum = np.divide(match, power, out=np.zeros_like(match), where=power > 0)
-    return _grid(optimum, grid.bits)
+    return Grid(grid.top, stored_scales(optimum), grid.zeros)
 
 
 def _grid(scales: NDArray[np.floating], bits: int) -> Grid:
     zeros = np.full(len(scales), 1 << (bits - 1), dtype=np.float32)
-    return Grid(bits, stored_scales(scales), zeros)
+    return Grid((1 << bits) - 1, stored_scales(scales), zeros)
 
 
 def _extreme(blocks: Floats) -> Floats:

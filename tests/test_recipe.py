@@ -79,7 +79,7 @@ def test_norms_and_heads_are_never_in_four_bits() -> None:
      ({"rules": [{"component": "*", "format": "int4", "block": 32.0}]}, "block"),
      ({"rules": [{"component": "*", "format": "nf4"}]}, "block is 32.*64, 128, 256"),
      ({"rules": [{"component": "*", "format": "int4", "method": "gptq"}]}, "table is looked up"),
-     ({"rules": [{"component": "flow", "format": "w8a8", "method": "gptq"}]}, "round, search"),
+     ({"rules": [{"component": "flow", "format": "w8a8", "method": "hqq"}]}, "round, search"),
      ({"rules": [{"component": "flow", "format": "int4", "symmetric": 0}]}, "symmetric.*True, False"),
      ({"rules": [{"component": "flow", "format": "float16", "symmetric": False}]}, "no meaning"),
      ({"rules": [{"component": "*", "format": "int4", "symmetric": False}]}, "table is looked up"),

@@ -45,7 +45,7 @@ METHODS = {  # how scales and levels are found
     "int8": BLOCK_METHODS,
     "int4": BLOCK_METHODS,
     "int2": BLOCK_METHODS,
-    "w8a8": ("round", "search", "smooth"),
+    "w8a8": ("round", "search", "gptq", "smooth", "smooth+gptq"),
     **dict.fromkeys(("q4_k", "q5_k", "q6_k"), ("search", "imatrix")),
 }
 # Methods that fold scales into neighbouring tensors first: how they find them, and what comes then.
@@ -53,6 +53,7 @@ FOLDING = {
     "awq": ("awq", "imatrix"),
     "awq+gptq": ("awq", "gptq"),
     "smooth": ("smooth", "search"),
+    "smooth+gptq": ("smooth", "gptq"),
 }
 CALIBRATED = ("imatrix", "gptq", *FOLDING)  # what wants to know the model's activations
 COMPUTE = ("float32", "float16")

@@ -15,6 +15,7 @@ from flowvox.quantizers.channels import (
     search_scales,
     squared_error,
 )
+from flowvox.quantizers.statistics import InputStatistics
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -62,3 +63,23 @@ def test_pieces_are_what_the_whole_is(method: str, monkeypatch: pytest.MonkeyPat
     pieces = quantize_channels(weights, method)
     np.testing.assert_array_equal(pieces.levels, whole.levels)
     np.testing.assert_array_equal(pieces.scales, whole.scales)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20)
+def test_gptq_keeps_the_outputs_nearer(seed: int) -> None:
+    """Inputs of a few directions: what a level gets wrong, later ones make up for."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(size=(300, 6)) @ rng.normal(size=(6, 140))
+    inputs += 0.2 * rng.normal(size=inputs.shape)
+    weights = rng.normal(size=(9, 140)).astype(np.float32)
+    hessian = (inputs.T @ inputs / len(inputs)).astype(np.float32)
+    statistics = InputStatistics(
+        np.diag(hessian), np.abs(inputs).max(0).astype(np.float32), hessian.copy
+    )
+    error = {}
+    for method in ("search", "gptq"):
+        encoded = quantize_channels(weights, method, statistics)
+        assert np.abs(encoded.levels.astype(int)).max() <= 64
+        error[method] = np.square(inputs @ (encoded.dequantized() - weights).T).sum()
+    assert error["gptq"] < 0.5 * error["search"]

@@ -38,7 +38,7 @@ def paper(weights: Floats, hessian: Floats, grid: Grid, block: int) -> Floats:
     result = np.empty_like(left)
     for j in range(left.shape[1]):
         s, z = scales[:, j // block], zeros[:, j // block]
-        result[:, j] = s * (np.clip(np.rint(left[:, j] / s + z), 0, 2**grid.bits - 1) - z)
+        result[:, j] = s * (np.clip(np.rint(left[:, j] / s + z), 0, grid.top) - z)
         error = (left[:, j] - result[:, j]) / upper[j, j]
         left[:, j:] -= np.outer(error, upper[j, j:])
     return result
@@ -54,7 +54,7 @@ def test_it_is_the_algorithm_of_the_paper(symmetric: bool) -> None:
 
     def known(blocks: Floats, here: slice) -> Grid:
         number = here.start // block
-        return Grid(4, per_row[0][:, number], per_row[1][:, number])
+        return Grid(15, per_row[0][:, number], per_row[1][:, number])
 
     found, levels = gptq(weights, feedback(hessian), block, known)
     ours = found.values(levels).reshape(7, -1)
