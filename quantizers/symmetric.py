@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from flowvox.quantizers.blocks import Floats, Grid, stored_scales
 
+Halves = NDArray[np.float16]
+
 # Candidate positions of the largest weight on the grid, in units of the largest level. Above 1 the
 # largest weight is clipped, which pays where it is an outlier.
 SEARCH_GRID = {
@@ -24,38 +26,57 @@ SEARCH_GRID = {
 
 def round_symmetric(blocks: Floats, bits: int) -> Grid:
     """The weight of largest magnitude of each block [n, block] maps to level -2^(b-1)."""
-    return _grid(-_extreme(blocks) / (1 << (bits - 1)), bits)
+    return _grid(_rounded(blocks, bits), bits)
 
 
 def search_symmetric(blocks: Floats, bits: int, importance: Floats | None = None) -> Grid:
     """The grid of least squared error, weighted by importance [n, block]; never worse than rounding."""
-    best = round_symmetric(blocks, bits)
-    least = best.error(blocks, importance)
+    best = _rounded(blocks, bits)
+    least = _error(blocks, best, bits, importance)
     extreme = _extreme(blocks)
     half = 1 << (bits - 1)
     for sign in (-1, 1):
         for position in SEARCH_GRID[bits]:
-            candidate = _grid(sign * extreme / ((half - (sign == 1)) * position), bits)
-            refined = _refined(blocks, candidate, importance)
-            error = refined.error(blocks, importance)
+            candidate = stored_scales(sign * extreme / ((half - (sign == 1)) * position))
+            levels = _levels(blocks, candidate, bits)
+            weighted = levels if importance is None else levels * importance
+            power = np.einsum("ij,ij->i", weighted, levels)
+            match = np.einsum("ij,ij->i", weighted, blocks)
+            optimum = np.divide(match, power, out=np.zeros_like(match), where=power > 0)
+            refined = stored_scales(optimum)
+            error = _error(blocks, refined, bits, importance)
             better = error < least
-            best, least = refined.where(better, best), np.where(better, error, least)
-    return best
+            best, least = np.where(better, refined, best), np.where(better, error, least)
+    return _grid(best, bits)
 
 
-def _refined(blocks: Floats, grid: Grid, importance: Floats | None) -> Grid:
-    """The scale of least error for the levels that the grid rounds to."""
-    levels = grid.levels(blocks) - grid.zeros[:, None]
-    weighted = levels if importance is None else levels * importance
-    power = np.einsum("ij,ij->i", weighted, levels)
-    match = np.einsum("ij,ij->i", weighted, blocks)
-    optimum = np.divide(match, power, out=np.zeros_like(match), where=power > 0)
-    return Grid(grid.top, stored_scales(optimum), grid.zeros)
+def _rounded(blocks: Floats, bits: int) -> Halves:
+    return stored_scales(-_extreme(blocks) / (1 << (bits - 1)))
 
 
-def _grid(scales: NDArray[np.floating], bits: int) -> Grid:
+def _grid(scales: Halves, bits: int) -> Grid:
     zeros = np.full(len(scales), 1 << (bits - 1), dtype=np.float32)
-    return Grid((1 << bits) - 1, stored_scales(scales), zeros)
+    return Grid((1 << bits) - 1, scales, zeros)
+
+
+def _levels(blocks: Floats, scales: Halves, bits: int) -> Floats:
+    """`Grid.levels` without the zero points: a third of the time of a search."""
+    wide = scales.astype(np.float32)
+    inverse = np.divide(1.0, wide, out=np.zeros_like(wide), where=wide != 0)
+    levels = blocks * inverse[:, None]
+    np.rint(levels, out=levels)
+    half = 1 << (bits - 1)
+    return np.clip(levels, -half, half - 1, out=levels)
+
+
+def _error(blocks: Floats, scales: Halves, bits: int, importance: Floats | None) -> Floats:
+    """`Grid.error`, likewise."""
+    residual = _levels(blocks, scales, bits)
+    residual *= scales.astype(np.float32)[:, None]
+    residual -= blocks
+    if importance is None:
+        return np.einsum("ij,ij->i", residual, residual)
+    return np.einsum("ij,ij,ij->i", residual, residual, importance)
 
 
 def _extreme(blocks: Floats) -> Floats:
