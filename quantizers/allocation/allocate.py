@@ -1,8 +1,8 @@
 """From damages to a plan: solve, measure the whole, and where the sum of parts misled, once more.
 
-Damage of one group among sound ones is not what it does among damaged ones. So after a solution every
-group is looked at in its place: what would the whole lose less if this one were left as it is? The
-ratio to what the group does alone corrects all its candidates, and the program is solved again. The
+Damage of one layer among sound ones is not what it does among damaged ones. So after a solution every
+layer is looked at in its place: what would the whole lose less if this one were left as it is? The
+ratio to what its groups do alone corrects all their candidates, and the program is solved again. The
 best plan that was measured stays.
 """
 
@@ -19,6 +19,7 @@ from flowvox.source import Report
 
 ROUNDS = 3  # of correction, at most
 LEAST, MOST = 0.2, 5.0  # of a correction: beyond, it is noise in a difference of small numbers
+LEAST_SHARE = 0.002  # of the loss: less is not worth a measurement
 Choice = tuple[int, ...]
 Part = Callable[[int, int], Damage]  # (group, candidate) alone
 Whole = Callable[[Choice], Damage]
@@ -75,15 +76,13 @@ def allocate(
     if whole is None:
         return _plan(problem, parts, losses, yardstick, solution, None)
     best: tuple[Damage, Solution] | None = None
-    corrected, rounds = losses, []
+    rounds = []
     for _ in range(1 + ROUNDS):
         measured = whole(solution.choice)
         rounds.append((solution.loss, yardstick.loss(measured)))
         if best is None or yardstick.loss(measured) < yardstick.loss(best[0]):
             best = measured, solution
-        corrected = _corrected(
-            problem, losses, corrected, solution.choice, measured, whole, yardstick
-        )
+        corrected = _corrected(problem, losses, solution.choice, measured, whole, yardstick)
         again = solve(problem.costs(corrected), budget)
         assert again is not None, "the budget was possible"
         if again.choice == solution.choice:
@@ -108,7 +107,7 @@ def _parts(problem: Problem, part: Part, report: Report) -> list[list[Damage]]:
 
 def _yardstick(problem: Problem, parts: list[list[Damage]]) -> Yardstick:
     uniform = [
-        parts[g][problem.rules[g].index(rule_of(group, UNIFORM))]
+        parts[g][problem.rules[g].index(rule_of(group, UNIFORM, problem.method))]
         for g, group in enumerate(problem.groups)
         if not group.is_table
     ]
@@ -119,22 +118,25 @@ def _yardstick(problem: Problem, parts: list[list[Damage]]) -> Yardstick:
 def _corrected(
     problem: Problem,
     losses: list[list[float]],
-    before: list[list[float]],
     choice: Choice,
     measured: Damage,
     whole: Whole,
     yardstick: Yardstick,
 ) -> list[list[float]]:
-    """Losses scaled by what each group does in its place, against what it does alone."""
-    together = yardstick.loss(measured)
-    rows = []
-    for g, i in enumerate(choice):
-        alone, least = losses[g][i], min(range(len(losses[g])), key=lambda j: losses[g][j])
-        factor = before[g][i] / alone if alone else 1.0
-        if i != least and alone > 0.002 * together:
-            without = yardstick.loss(whole((*choice[:g], least, *choice[g + 1 :])))
-            factor = min(MOST, max(LEAST, (together - without) / (alone - losses[g][least])))
-        rows.append([factor * loss for loss in losses[g]])
+    """Losses scaled by what each layer does in its place, against what its groups do alone."""
+    together, rows = yardstick.loss(measured), [list(row) for row in losses]
+    sections: dict[tuple[str, int | None], list[int]] = {}
+    for g, group in enumerate(problem.groups):
+        sections.setdefault((group.component, group.layer), []).append(g)
+    for section in sections.values():
+        best = {g: losses[g].index(min(losses[g])) for g in section}
+        alone = sum(losses[g][choice[g]] - losses[g][best[g]] for g in section)
+        if alone < LEAST_SHARE * together:
+            continue
+        left = tuple(best.get(g, i) for g, i in enumerate(choice))
+        factor = (together - yardstick.loss(whole(left))) / alone
+        for g in section:
+            rows[g] = [min(MOST, max(LEAST, factor)) * loss for loss in losses[g]]
     return rows
 
 

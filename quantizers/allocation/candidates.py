@@ -14,20 +14,19 @@ from flowvox.quantizers.allocation.groups import Group
 from flowvox.recipe import AFFINE, Rule
 from flowvox.recipe import TABLES as COMPONENT_TABLES
 
-METHOD = "search"
 MATRICES = (
     Rule("*", "float16"),
-    Rule("*", "int8", block=32, method=METHOD),
-    Rule("*", "int8", block=128, method=METHOD),
-    Rule("*", "w8a8", method="search"),
-    Rule("*", "int4", block=16, method=METHOD),
-    Rule("*", "int4", block=32, method=METHOD),
-    Rule("*", "int4", block=64, method=METHOD),
-    Rule("*", "int4", block=128, method=METHOD),
-    Rule("*", "int4", block=32, method=METHOD, symmetric=False),
-    Rule("*", "int4", block=64, method=METHOD, symmetric=False),
-    Rule("*", "int2", block=64, method=METHOD),
-    Rule("*", "int2", block=64, method=METHOD, symmetric=False),
+    Rule("*", "int8", block=32),
+    Rule("*", "int8", block=128),
+    Rule("*", "w8a8"),
+    Rule("*", "int4", block=16),
+    Rule("*", "int4", block=32),
+    Rule("*", "int4", block=64),
+    Rule("*", "int4", block=128),
+    Rule("*", "int4", block=32, symmetric=False),
+    Rule("*", "int4", block=64, symmetric=False),
+    Rule("*", "int2", block=64),
+    Rule("*", "int2", block=64, symmetric=False),
 )
 TABLES = (
     Rule("*", "float16"),
@@ -36,20 +35,25 @@ TABLES = (
     Rule("*", "int4", block=64),
     Rule("*", "int4", block=128),
 )
-UNIFORM = Rule("*", "int4", block=32, method=METHOD)  # the yardstick of losses, everywhere
+UNIFORM = Rule("*", "int4", block=32)  # the yardstick of losses, everywhere
 
 
-def candidates(group: Group, kind: str | None) -> list[Rule]:
-    """The rules that a group may have on a "cpu" or "cuda" device; None: on any."""
+def candidates(group: Group, kind: str | None, method: str) -> list[Rule]:
+    """The rules that a group may have on a "cpu" or "cuda" device; None: on any.
+
+    method: of the integer blocks.
+    """
     kinds = KERNELS if kind is None else (kind,)
     formats = set.intersection(*(set(KERNELS[name]) for name in kinds))
     rules = TABLES if group.is_table else tuple(r for r in MATRICES if r.format in formats)
-    return [rule_of(group, rule) for rule in rules]
+    return [rule_of(group, rule, method) for rule in rules]
 
 
-def rule_of(group: Group, rule: Rule) -> Rule:
+def rule_of(group: Group, rule: Rule, method: str) -> Rule:
     """The rule, for the tensors of this group."""
-    return replace(rule, component=group.component, tensor=group.pattern)
+    if rule.format not in AFFINE or group.is_table:
+        method = rule.method
+    return replace(rule, component=group.component, tensor=group.pattern, method=method)
 
 
 def label(rule: Rule) -> str:

@@ -82,6 +82,40 @@ class Measured:
         return Measurer(load_model(source), source, trajectories(source, *SPEECH["measured"]))
 
 
+class Anchored:
+    """One candidate of every format measured; the others by the ratio of their estimates to its own.
+
+    Those differ in their blocks and zero points only. What a group is read by, and how what it does
+    wrong travels on, is the same for both, and is in the measurement.
+    """
+
+    def __init__(self, problem: Problem, measured: Measured, estimated: SecondOrder) -> None:
+        self._problem, self._measured, self._estimated = problem, measured, estimated
+
+    def part(self, g: int, i: int) -> Damage:
+        """Of one candidate of one group."""
+        anchor = self._anchor(g, self._problem.rules[g][i].format)
+        found = self._measured.part(g, anchor)
+        if i == anchor:
+            return found
+        ours, theirs = self._estimated.part(g, i), self._estimated.part(g, anchor)
+        semantic = ours.kld / theirs.kld if theirs.kld else 1.0
+        acoustic = ours.latent / theirs.latent if theirs.latent else 1.0
+        return Damage(
+            found.kld * semantic,
+            found.latent * acoustic,
+            min(1.0, found.fsq * acoustic**0.5),
+            found.end_margin * semantic**0.5,
+        )
+
+    def _anchor(self, g: int, fmt: str) -> int:
+        """The candidate of that format in blocks of 32, symmetric; the first where there is none."""
+        rules = self._problem.rules[g]
+        same = [i for i, rule in enumerate(rules) if rule.format == fmt]
+        plain = [i for i in same if rules[i].symmetric and rules[i].block == 32]
+        return (plain or same)[0]
+
+
 class SecondOrder:
     """Damages of all candidates from one sweep of gradients."""
 

@@ -8,9 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flowvox.quantizers.allocation.damage import Damage
+from flowvox.quantizers.calibration.cache import default_folder as calibration_folder
 from flowvox.recipe import Rule
 
 VERSION = 1  # of what a damage means: raise it when something else is measured
+
+
+def default_folder() -> Path:
+    """$FLOWVOX_CACHE/allocation, else in the user's cache folder."""
+    return calibration_folder().with_name("allocation")
 
 
 class Ledger:

@@ -41,13 +41,17 @@ class Request:
 
 
 class Problem:
-    """A checkpoint and a request. rules[g], costs(...)[g]: of group g, candidate by candidate."""
+    """A checkpoint and a request. rules[g], costs(...)[g]: of group g, candidate by candidate.
 
-    def __init__(self, source: ModelSource, request: Request) -> None:
+    method: of integer blocks; "gptq" has the checkpoint calibrated.
+    """
+
+    def __init__(self, source: ModelSource, request: Request, method: str = "search") -> None:
         self.source, self.config, self.request = source, source.config, request
+        self.method = method
         kind = request.device.kind if request.device else None
         self.groups: list[Group] = all_groups(source.config)
-        self.rules: list[list[Rule]] = [candidates(group, kind) for group in self.groups]
+        self.rules: list[list[Rule]] = [candidates(group, kind, method) for group in self.groups]
         self.sizes = [
             [sum(stored_bytes(n, source.shapes[n], rule) for n in group.tensors) for rule in rules]
             for group, rules in zip(self.groups, self.rules, strict=True)

@@ -164,9 +164,12 @@ def test_an_allocated_recipe_is_kept_and_works_again(
     run: Command, random_micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flowvox.quantizers.allocation import estimate
+    from flowvox.quantizers.calibration import cache
 
     monkeypatch.setenv("FLOWVOX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(estimate.SPEECH, "measured", (2, 4))
+    monkeypatch.setattr(cache, "UTTERANCES", 2)
+    monkeypatch.setattr(cache, "MAX_FRAMES", 4)
     budget = ("-r", "auto", "--max-size", "800KB")
     plan = run.json("quantize", random_micro, *budget, "--dry-run", "-o", tmp_path / "plan.yaml")
     assert plan["bytes"] <= 800_000

@@ -54,24 +54,33 @@ def find_recipe(
     """Measure, solve, and measure again. Raises FlowvoxError."""
     from flowvox.cli.extras import needs
     from flowvox.cli.progress import byte_progress, step_progress
-    from flowvox.eval.cache import default_folder
 
     with needs("export"):
         from flowvox.quantizers.allocation.allocate import allocate
-        from flowvox.quantizers.allocation.estimate import Measured, SecondOrder, measurable
+        from flowvox.quantizers.allocation.estimate import (
+            SPEECH,
+            Anchored,
+            Measured,
+            SecondOrder,
+            measurable,
+        )
         from flowvox.quantizers.allocation.explain import describe
+        from flowvox.quantizers.allocation.ledger import default_folder
         from flowvox.quantizers.allocation.problem import Problem, Request
     size = None if max_size is None else parse_size(max_size)
     machine = None if device is None else find_device(device)
-    problem = Problem(source, Request(size, target_rtf, machine))
+    method = "gptq" if measurable(source) else "search"
+    problem = Problem(source, Request(size, target_rtf, machine), method)
     _ = problem.budget  # an impossible one is said before any work
-    folder = default_folder().parent / "allocation"
+    folder = default_folder()
     with byte_progress("reading") as report:
         source_hash = source.source_hash(report)
     if measurable(source):
         measured = Measured(problem, source_hash, folder)
+        estimated = SecondOrder(problem, source_hash, folder, speech=SPEECH["measured"])
+        anchored = Anchored(problem, measured, estimated)
         with step_progress("measuring") as report:
-            plan = allocate(problem, measured.part, measured.whole, report)
+            plan = allocate(problem, anchored.part, measured.whole, report)
     else:
         with step_progress("gradients") as report:
             estimated = SecondOrder(problem, source_hash, folder, report)

@@ -35,7 +35,7 @@ def change(model: VoxtralTTS, group: Group, rule: Rule) -> Change:
         exact = model.checkpoint_parameters()[name].detach().numpy()
         encoded = encode_matrix(exact, rule)
         weights[name] = torch.from_numpy(encoded.dequantized())  # type: ignore[union-attr]
-    return Change(group, rule_of(group, rule), weights)
+    return Change(group, rule_of(group, rule, "search"), weights)
 
 
 @pytest.mark.parametrize(
