@@ -19,8 +19,8 @@ from flowvox.recipe import Recipe
 # (planner.published.ALLOWED).
 MARGIN = 1.25
 # Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. And
-# the twin of int4, whose bytes and speed it has: a plan knows nothing of quality.
-NOT_OFFERED = ("fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best")
+# calibrated twins of others, with the same bytes and speed: a plan knows nothing of quality.
+NOT_OFFERED = ("fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best")
 
 
 @dataclass(frozen=True)
