@@ -2,10 +2,10 @@
 
 Weights w ~ s * q with q in [-64, 64]: on x86 without VNNI the kernel adds two products of bytes in
 16 bits, which saturate where weights use all of their byte; 2 * 255 * 64 still fits. (Unsigned weights
-do not saturate either, but their kernel takes longer there: docs/performance.md.) Two ways to find s
-per channel, as in `blocks`: "round" maps the largest weight to 64 levels; "search" takes the s of
-least squared error among clipped candidates, each refined by s = <w, q> / <q, q>. "gptq" takes the
-scales of "search", and its levels make up for each other's errors.
+could use all of it, but at 6 rows their kernel took 1.25 to 1.35 times as long: onnxruntime 1.32,
+Zen 3.) Two ways to find s per channel, as in `blocks`: "round" maps the largest weight to 64 levels;
+"search" takes the s of least squared error among clipped candidates, each refined by
+s = <w, q> / <q, q>. "gptq" takes the scales of "search", and its levels make up for each other's errors.
 """
 
 from __future__ import annotations
