@@ -5,7 +5,8 @@ Weights w ~ s * q with q in [-64, 64]: on x86 without VNNI the kernel adds two p
 could use all of it, but at 6 rows their kernel took 1.25 to 1.35 times as long: onnxruntime 1.32,
 Zen 3.) Two ways to find s per channel, as in `blocks`: "round" maps the largest weight to 64 levels;
 "search" takes the s of least squared error among clipped candidates, each refined by
-s = <w, q> / <q, q>. "gptq" takes the scales of "search", and its levels make up for each other's errors.
+s = <w, q> / <q, q>. "gptq" takes the scales of "search", and its levels make up for each other's
+errors.
 """
 
 from __future__ import annotations
