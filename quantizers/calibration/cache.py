@@ -39,7 +39,7 @@ def calibrate(
     `report` is told bytes of weights read. Raises VoiceError without voices, OutputError where the disk
     does not hold the statistics, CheckpointError.
     """
-    place = (folder or default_folder()) / _digest(source_hash)
+    place = (folder or default_folder()) / _digest(source_hash, sorted(source.voices()))
     found = Calibration(place, source)
     if not found.is_whole():
         _make(source, found, report)
@@ -77,9 +77,10 @@ class Calibration:
         return all(is_whole(self.file(site)) for site in sorted(set(self._sites.values())))
 
 
-def _digest(source_hash: str) -> str:
+def _digest(source_hash: str, voices: list[str]) -> str:
     texts = resources.files("flowvox.quantizers.calibration") / "texts.txt"
-    settings = [VERSION, source_hash, UTTERANCES, MAX_FRAMES, DEFAULT_STEPS, DEFAULT_GUIDANCE]
+    model = [source_hash, voices, DEFAULT_STEPS, DEFAULT_GUIDANCE]
+    settings = [VERSION, *model, UTTERANCES, MAX_FRAMES]
     content = json.dumps(settings).encode() + texts.read_bytes()
     return hashlib.sha256(content).hexdigest()[:32]
 

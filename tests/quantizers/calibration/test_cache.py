@@ -40,6 +40,9 @@ def test_the_second_time_it_is_read(
     assert np.linalg.eigvalsh(hessian.astype(np.float64)).min() > -1e-4 * np.trace(hessian)
     with pytest.raises(AssertionError, match="again"):
         calibrate(made, "another checkpoint", folder=tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="again"):
+        patch.setattr(Checkpoint, "voices", lambda self: {"first": 0, "another": 1})
+        calibrate(made, "hash", folder=tmp_path)
     monkeypatch.setattr(cache, "MAX_FRAMES", 4)
     with pytest.raises(AssertionError, match="again"):
         calibrate(made, "hash", folder=tmp_path)
