@@ -25,7 +25,8 @@ from flowvox.quantizers.allocation.problem import Problem
 from flowvox.quantizers.allocation.second_order import Looked, Probe, damage, sweep
 from flowvox.quantizers.allocation.sensitivity import Change, Measurer
 from flowvox.quantizers.calibration import cache
-from flowvox.quantizers.calibration.record import Spoken, speak
+from flowvox.quantizers.calibration.record import speak
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import script
 from flowvox.recipe import Rule
 from flowvox.reference.model import load_model

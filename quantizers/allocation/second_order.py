@@ -21,7 +21,8 @@ from flowvox.noise import frame_noise
 from flowvox.prompt import AUDIO, build_prompt, check_text
 from flowvox.quantizers.allocation.damage import Damage
 from flowvox.quantizers.allocation.probes import Seen, Taps, latent_probe, semantic_probe
-from flowvox.quantizers.calibration.record import END_WEIGHT, Spoken
+from flowvox.quantizers.calibration.record import END_WEIGHT
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.reference.layers import rope_table
 from flowvox.reference.model import VoxtralTTS
 from flowvox.reference.speak import embed_prompt

@@ -21,7 +21,8 @@ from flowvox.quantizers.allocation.candidates import input_block, rounds_inputs
 from flowvox.quantizers.allocation.damage import Damage, Outputs, compare
 from flowvox.quantizers.allocation.groups import Group
 from flowvox.quantizers.allocation.probes import steps
-from flowvox.quantizers.calibration.record import END_WEIGHT, Spoken
+from flowvox.quantizers.calibration.record import END_WEIGHT
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.recipe import Rule
 from flowvox.reference.layers import rope_table
 from flowvox.reference.model import VoxtralTTS

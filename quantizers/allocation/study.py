@@ -28,7 +28,7 @@ from flowvox.quantizers.allocation.groups import all_groups
 from flowvox.quantizers.allocation.ledger import default_folder as ledger_folder
 from flowvox.quantizers.allocation.problem import Problem, Request
 from flowvox.quantizers.allocation.sensitivity import Change, Measurer, changed
-from flowvox.quantizers.calibration.record import Spoken
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import Line
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.generate import generate, teacher_forced

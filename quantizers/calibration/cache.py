@@ -18,6 +18,7 @@ from flowvox.source import ModelSource, Report
 
 VERSION = 1  # of what the files mean: raise it when something else is recorded
 UTTERANCES, MAX_FRAMES = 48, 60
+SPEECH = "speech.npz"
 
 
 def default_folder() -> Path:
@@ -87,6 +88,7 @@ def _digest(source_hash: str, voices: list[str]) -> str:
 
 def _make(source: ModelSource, found: Calibration, report: Report) -> None:
     from flowvox.quantizers.calibration.record import collect, speak
+    from flowvox.quantizers.calibration.speech import load_speech, save_speech
     from flowvox.reference.streamed import load_part, streamed_model
     from flowvox.tensors import FLOW
 
@@ -104,7 +106,11 @@ def _make(source: ModelSource, found: Calibration, report: Report) -> None:
     total = sum(source.stored_bytes(name) for name in source.shapes) * (MAX_FRAMES // 2)
     model = streamed_model(source, read)
     load_part(model.flow, FLOW, source)
-    spoken = speak(model, source, script(source.voices(), UTTERANCES), MAX_FRAMES)
+    lines, speech = script(source.voices(), UTTERANCES), found.folder / SPEECH
+    spoken = load_speech(speech, lines)
+    if spoken is None:  # the longer half of the work: an interrupted calibration goes on from here
+        spoken = speak(model, source, lines, MAX_FRAMES)
+        save_speech(speech, spoken)
     collect(model, source, spoken, lambda name, moments: moments.save(found.file(name)))
     report(total, total)
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from flowvox.config import DEFAULT_GUIDANCE, SPECIAL_CODES, TransformerConfig
 from flowvox.noise import frame_noise
 from flowvox.quantizers.calibration.moments import Moments
 from flowvox.quantizers.calibration.sites import Site, backbone_layer_sites, flow_sites
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import Line
 from flowvox.reference.layers import rope_table
 from flowvox.reference.model import VoxtralTTS
@@ -32,17 +31,7 @@ from flowvox.tensors import FLOW
 END_WEIGHT = 4.0  # what the position that says END counts: one per utterance, and it decides much
 CACHE_BYTES = 1 << 30  # of keys and values: so many utterances are spoken at once
 FLOW_FRAMES = 1024  # at most; each makes 42 positions per layer
-Codes = NDArray[np.int32]
 Keep = Callable[[str, Moments], None]
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """codes [F, 37] without the +2; ended: END follows."""
-
-    line: Line
-    codes: Codes
-    ended: bool
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowvox.quantizers.calibration.record import Spoken
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import Line
 from flowvox.reference.checkpoint import Checkpoint
 

@@ -11,7 +11,7 @@ from flowvox.quantizers.allocation.candidates import rule_of
 from flowvox.quantizers.allocation.damage import Damage, Outputs, Yardstick, added, compare
 from flowvox.quantizers.allocation.groups import Group, all_groups
 from flowvox.quantizers.allocation.sensitivity import Change, Measurer, rounded
-from flowvox.quantizers.calibration.record import Spoken
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.encode import encode_matrix
 from flowvox.recipe import Rule
 from flowvox.reference.checkpoint import Checkpoint

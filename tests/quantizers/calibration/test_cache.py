@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flowvox.errors import OutputError, VoiceError
-from flowvox.quantizers.calibration import cache
+from flowvox.quantizers.calibration import cache, record
 from flowvox.quantizers.calibration.cache import calibrate
 from flowvox.reference.checkpoint import Checkpoint
 
@@ -86,3 +86,19 @@ def test_a_model_without_voices_cannot_speak(
     monkeypatch.setattr(Checkpoint, "voices", lambda self: {})
     with pytest.raises(VoiceError, match="no voices"):
         calibrate(made, "other", folder=tmp_path)
+
+
+def test_an_interrupted_calibration_does_not_speak_again(
+    made: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = calibrate(made, "hash", folder=tmp_path)
+    before = found(MATRIX).hessian()
+    found.file("layers.0.attention.input").unlink()
+    monkeypatch.setattr(record, "speak", fails)
+    np.testing.assert_array_equal(
+        calibrate(made, "hash", folder=tmp_path)(MATRIX).hessian(), before
+    )
+    found.file("layers.0.attention.input").unlink()
+    (found.folder / cache.SPEECH).write_bytes(b"damaged")
+    with pytest.raises(AssertionError, match="again"):
+        calibrate(made, "hash", folder=tmp_path)

@@ -11,8 +11,9 @@ import torch
 from flowvox.config import SPECIAL_CODES
 from flowvox.noise import frame_noise
 from flowvox.quantizers.calibration.moments import Moments, load_statistics
-from flowvox.quantizers.calibration.record import END_WEIGHT, Spoken, collect, speak
+from flowvox.quantizers.calibration.record import END_WEIGHT, collect, speak
 from flowvox.quantizers.calibration.sites import all_sites
+from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import script
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.generate import generate
