@@ -29,7 +29,7 @@ from flowvox.source import ModelSource
 from flowvox.tensors import FLOW
 
 END_WEIGHT = 4.0  # what the position that says END counts: one per utterance, and it decides much
-CACHE_BYTES = 1 << 30  # of keys and values: so many utterances are spoken at once
+CACHE_BYTES = 3 << 29  # of keys and values: 48 utterances of the 4B shape are spoken at once
 FLOW_FRAMES = 1024  # at most; each makes 42 positions per layer
 Keep = Callable[[str, Moments], None]
 
