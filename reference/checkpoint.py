@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.adapter import AdapterRecord
 from flowvox.config import ModelConfig
 from flowvox.errors import CheckpointError, ConfigError, TokenizerError
 from flowvox.reference.safetensors_file import SafetensorsFile
@@ -75,13 +76,12 @@ class Checkpoint:
 
     @property
     def licence(self) -> str:
-        """`license:` of the README's front matter, "unknown" without one."""
-        try:
-            text = (self.path / "README.md").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return "unknown"
-        match = _LICENCE.search(text.split("\n---", 1)[0]) if text.startswith("---") else None
-        return match.group(1) if match else "unknown"
+        return card_licence(self.path / "README.md")
+
+    @property
+    def adapters(self) -> list[AdapterRecord]:
+        """None."""
+        return []
 
     def voices(self) -> dict[str, Path]:
         """Voice name -> file, sorted by name."""
@@ -179,6 +179,16 @@ class Checkpoint:
                     f"{self.path}: {name} has shape {list(self.shapes[name])}, but params.json "
                     f"says {list(shape)}; is params.json that of another checkpoint?"
                 )
+
+
+def card_licence(readme: Path) -> str:
+    """`license:` of a model card's front matter, "unknown" without one."""
+    try:
+        text = readme.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    match = _LICENCE.search(text.split("\n---", 1)[0]) if text.startswith("---") else None
+    return match.group(1) if match else "unknown"
 
 
 def _few(names: list[str]) -> str:

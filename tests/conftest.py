@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from flowvox.source import ModelSource
+
 # Times belong to `flowvox bench`: a busy machine is no failing test.
 settings.register_profile("flowvox", deadline=None)
 settings.load_profile("flowvox")
@@ -94,13 +96,18 @@ def tiny_int4(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
 
 def export(checkpoint: Path, recipe: str, out: Path) -> Path:
     """Run the whole export as the CLI does."""
+    from flowvox.reference.checkpoint import Checkpoint
+
+    return export_source(Checkpoint.open(checkpoint), recipe, out)
+
+
+def export_source(source: ModelSource, recipe: str, out: Path) -> Path:
+    """The same of an opened model."""
     from flowvox.exporters.onnx.bundle_export import export_bundle
     from flowvox.exporters.onnx.check import Recording
     from flowvox.recipe import load_recipe
     from flowvox.reference.activations import record
-    from flowvox.reference.checkpoint import Checkpoint
 
-    source = Checkpoint.open(checkpoint)
     recordings = {name: Recording(*both) for name, both in record(source).items()}
     export_bundle(source, load_recipe(recipe), out, lambda report: recordings)
     return out

@@ -17,6 +17,7 @@ from flowvox.errors import CheckpointError
 
 ARCHITECTURE = MODEL_TYPE
 PARAMS = "flowvox.params"
+ADAPTERS = "flowvox.adapters"
 VOICE_NAMES = f"{ARCHITECTURE}.voice_names"
 AUDIO = "multimodal.audio_model_args"
 FLOW = f"{AUDIO}.acoustic_transformer_args"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from flowvox.adapter import AdapterRecord, parse_records
 from flowvox.config import ModelConfig
 from flowvox.errors import CheckpointError, VoiceError
 from flowvox.exporters.gguf.container import MAGIC, GgufFile, StoredTensor
-from flowvox.exporters.gguf.metadata import ARCHITECTURE, read_config
+from flowvox.exporters.gguf.metadata import ADAPTERS, ARCHITECTURE, read_config
 from flowvox.exporters.gguf.names import USAGE, VOCABULARY, VOICE, Entry, entries
 from flowvox.exporters.gguf.vocabulary import tekken_document
 from flowvox.quantizers.ggml.formats import Bytes, Floats
@@ -73,6 +74,14 @@ class GgufCheckpoint:
     def made_from(self) -> str | None:
         """sha256 of the checkpoint that flowvox wrote the file from; None for other tools' files."""
         return self._file.metadata.get("flowvox.source_sha256")
+
+    @property
+    def adapters(self) -> list[AdapterRecord]:
+        """What the file says was merged before it was written. Raises CheckpointError."""
+        try:
+            return parse_records(json.loads(self._file.metadata.get(ADAPTERS, "[]")))
+        except (TypeError, ValueError, RecursionError):
+            raise CheckpointError(f"{self.path}: {ADAPTERS} is malformed; write it again") from None
 
     def voices(self) -> dict[str, Shape]:
         """Voice name -> shape of its rows, sorted by name. Raises VoiceError for an odd name."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from flowvox import __version__
+from flowvox.adapter import described
 from flowvox.errors import CheckpointError
 from flowvox.exporters.gguf.encode import encoded
 from flowvox.exporters.gguf.file_writer import Metadata, Report, Weight, write_file
-from flowvox.exporters.gguf.metadata import ARCHITECTURE, VOICE_NAMES, model_metadata
+from flowvox.exporters.gguf.metadata import ADAPTERS, ARCHITECTURE, VOICE_NAMES, model_metadata
 from flowvox.exporters.gguf.names import LONGEST_NAME, VOCABULARY, VOICE
 from flowvox.exporters.gguf.plan import Planned, plan
 from flowvox.exporters.gguf.vocabulary import tokenizer_metadata, vocabulary_values
@@ -86,6 +87,10 @@ def general_metadata(source: ModelSource, recipe: Recipe, planned: list[Planned]
         "flowvox.rules": ("string", json.dumps(recipe.to_dict(), sort_keys=True)),
         "flowvox.source_sha256": ("string", source.source_hash()),
     }
+    if source.adapters:
+        keys[ADAPTERS] = ("string", json.dumps(source.adapters))
+        merged = " ".join([description, *described(source.adapters)])
+        keys["general.description"] = ("string", merged)
     if licence in AUTHORS:
         keys["general.author"] = ("string", AUTHORS[licence])
     return keys

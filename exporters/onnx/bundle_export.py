@@ -96,11 +96,12 @@ def export_bundle(
         voices = write_voices(source, folder)
         (folder / "tekken.json").write_bytes(source.tokenizer_json())
         components = _components(source, folder)
-        card = model_card(source.licence, recipe, components)
+        merged = {"adapters": source.adapters} if source.adapters else {}
+        card = model_card(source.licence, recipe, components, source.adapters)
         (folder / "README.md").write_text(card, encoding="utf-8")
         manifest |= {
             "flowvox": __version__,
-            "model": {"params": dict(config.raw), "source_sha256": source_hash},
+            "model": {"params": dict(config.raw), "source_sha256": source_hash} | merged,
             "recipe": recipe.to_dict(),
             "graphs": {name: spec.to_dict() for name, spec in specs.items()},
             "sampling": {"steps": DEFAULT_STEPS, "solver": "euler", "guidance": DEFAULT_GUIDANCE},

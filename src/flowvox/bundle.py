@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.adapter import AdapterRecord, parse_records
 from flowvox.config import ModelConfig
 from flowvox.errors import BundleError, VoiceError
 from flowvox.files import folder_beside
@@ -154,6 +155,11 @@ class Bundle:
             raise BundleError(f"{self.path}/{MANIFEST}: 'recipe.kv_cache' is malformed")
         encoder = CODEC_ENCODER in self.manifest["graphs"]
         return graph_specs(self.config, encoder=encoder, cache=cache)
+
+    @property
+    def adapters(self) -> list[AdapterRecord]:
+        """What was merged into the weights before they were converted."""
+        return parse_records(self.manifest["model"].get("adapters", []))
 
     @property
     def voices(self) -> list[str]:

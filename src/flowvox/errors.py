@@ -19,6 +19,10 @@ class CheckpointError(FlowvoxError):
     """A checkpoint's tensors are missing, extra, misshapen, cut short or not finite."""
 
 
+class AdapterError(FlowvoxError):
+    """An adapter is malformed, of another model, or of a kind that cannot be merged."""
+
+
 class TokenizerError(FlowvoxError):
     """tekken.json is malformed."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowvox.adapter import parse_records
 from flowvox.errors import BundleError, VoiceError
 from flowvox.voices import check_name
 
@@ -66,6 +67,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     try:
         _check(manifest, SHAPE, "")
+        parse_records(manifest["model"].get("adapters", []))
         for name in manifest["voices"]:
             check_name(name)
     except (ValueError, VoiceError) as error:

@@ -1,7 +1,8 @@
 """What a model is converted and spoken from: a checkpoint folder, or a GGUF file.
 
 Implemented by `Checkpoint` of `flowvox.reference.checkpoint` and `GgufCheckpoint` of
-`flowvox.exporters.gguf.reader`.
+`flowvox.exporters.gguf.reader`; `MergedSource` of `flowvox.reference.lora.merged` is one of these with
+an adapter.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.adapter import AdapterRecord
 from flowvox.config import ModelConfig
 from flowvox.tensors import WeightSource
 from flowvox.tokenizer import Tokenizer
@@ -31,6 +33,10 @@ class ModelSource(WeightSource, Protocol):
     def has_encoder(self) -> bool: ...
     @property
     def licence(self) -> str: ...
+    @property
+    def adapters(self) -> list[AdapterRecord]:
+        """What was merged into the weights."""
+        ...
 
     def read_rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         """Some steps along the first axis of a tensor."""

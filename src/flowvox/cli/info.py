@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowvox.adapter import described
+from flowvox.cli.lora import facts
+
 if TYPE_CHECKING:
     from flowvox.source import ModelSource
 
@@ -23,14 +26,16 @@ def info(
     from flowvox.cli.artifact import open_artifact
 
     artifact = open_artifact(path)
-    facts = _of_bundle(artifact) if isinstance(artifact, Bundle) else _of_checkpoint(artifact)
+    found = _of_bundle(artifact) if isinstance(artifact, Bundle) else _of_checkpoint(artifact)
     if as_json:
-        typer.echo(json.dumps(facts))
+        typer.echo(json.dumps(found))
         return
-    components = facts.pop("components")
-    for key, value in facts.items():
+    components, adapters = found.pop("components"), found.pop("adapters", [])
+    for key, value in found.items():
         shown = ", ".join(value) if isinstance(value, list) else value
         typer.echo(f"{key:<12} {shown}")
+    for line in described(adapters):
+        typer.echo(f"{'adapter':<12} {line}")
     for name, entry in components.items():
         bits = f", {entry['bits_per_weight']:.2f} bits/weight" if "bits_per_weight" in entry else ""
         typer.echo(f"  {name:<16} {entry['parameters']:>13,} parameters{bits}")
@@ -48,6 +53,7 @@ def _of_bundle(bundle: Any) -> dict[str, Any]:
         "steps": manifest["sampling"]["steps"],
         "guidance": manifest["sampling"]["guidance"],
         "source": manifest["model"]["source_sha256"],
+        **facts(bundle.adapters),
         "components": manifest["components"],
     }
 
@@ -71,6 +77,7 @@ def _of_checkpoint(checkpoint: ModelSource) -> dict[str, Any]:
         "encoder": checkpoint.has_encoder,
         "license": checkpoint.licence,
         "voices": list(checkpoint.voices()),
+        **facts(checkpoint.adapters),
         "components": components,
     }
 

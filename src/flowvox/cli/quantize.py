@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flowvox.adapter import AdapterRecord, described
 from flowvox.cli.allocate import AUTO, check_options, find_recipe, show
+from flowvox.cli.lora import facts, merged
 from flowvox.cli.quantize_gguf import loss, loss_lines, plan_rows, write
 
 GGML_NAMES = {"f32": "fp32", "f16": "fp16"}  # what ggml calls these recipes
@@ -24,6 +26,12 @@ def quantize(
     kind: Annotated[
         Literal["onnx", "gguf"], typer.Option("-f", "--format", help="Bundle or GGUF file.")
     ] = "onnx",
+    lora: Annotated[
+        Path | None, typer.Option(help="PEFT adapter to merge first: its folder or .safetensors.")
+    ] = None,
+    lora_scale: Annotated[
+        float, typer.Option(help="How much of the adapter, on top of its own scale.")
+    ] = 1.0,
     component: Annotated[
         Literal["all", "backbone"],
         typer.Option(help="GGUF: the backbone alone, as llama.cpp runs it."),
@@ -49,7 +57,7 @@ def quantize(
     if component != "all" and (kind != "gguf" or dry_run):
         raise typer.BadParameter("--component is for -f gguf, without --dry-run")
     check_options(recipe, max_size, target_rtf, device, kind)
-    source = open_source(checkpoint)
+    source = merged(open_source(checkpoint), lora, lora_scale)
     if recipe == AUTO:
         chosen, allocation = find_recipe(source, max_size, target_rtf, device)
         show(allocation, chosen, out, dry_run=dry_run, as_json=as_json)
@@ -59,7 +67,7 @@ def quantize(
         chosen = load_recipe(GGML_NAMES.get(recipe, recipe))
     if dry_run:
         rows = plan_rows(source, chosen) if kind == "gguf" else _plan_rows(source, chosen)
-        _print_plan(rows, chosen, as_json)
+        _print_plan(rows, chosen, source.adapters, as_json)
         return
     if out is None:
         raise typer.BadParameter("name what to write with -o OUT (or use --dry-run)")
@@ -79,6 +87,7 @@ def quantize(
         "seconds": round(time.perf_counter() - started, 3),
         "peak_rss_bytes": peak_rss_bytes(),
         **loss(source, chosen, kind),
+        **facts(source.adapters),
     }
     if as_json:
         typer.echo(json.dumps(result))
@@ -129,19 +138,24 @@ def _plan_rows(source: Any, recipe: Any) -> list[dict[str, Any]]:
     return plan
 
 
-def _print_plan(plan: list[dict[str, Any]], recipe: Any, as_json: bool) -> None:
+def _print_plan(
+    plan: list[dict[str, Any]], recipe: Any, adapters: list[AdapterRecord], as_json: bool
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
     total = sum(row["bytes"] for row in plan)
     if as_json:
-        typer.echo(json.dumps({"recipe": recipe.name, "bytes": total, "tensors": plan}))
+        found = {"recipe": recipe.name, "bytes": total, "tensors": plan, **facts(adapters)}
+        typer.echo(json.dumps(found))
         return
     table = Table("tensor", "shape", "format", "bytes", title=f"recipe {recipe.name}")
     for row in plan:
         shape = "x".join(str(n) for n in row["shape"])
         table.add_row(row["tensor"], shape, row["format"], f"{row['bytes']:,}")
     Console().print(table)
+    for line in described(adapters):
+        typer.echo(line)
     typer.echo(f"{len(plan)} tensors, about {total / 1e6:.1f} MB; nothing was written")
 
 
@@ -154,6 +168,6 @@ def _print_result(result: dict[str, Any]) -> None:
         bits = f"{entry['bits_per_weight']:.2f}"
         table.add_row(name, f"{entry['parameters']:,}", f"{entry['bytes']:,}", bits)
     Console().print(table)
-    for line in loss_lines(result):
+    for line in (*loss_lines(result), *described(result.get("adapters", []))):
         typer.echo(line)
     typer.echo(f"{result['path']}: {result['bytes'] / 1e6:.1f} MB in {result['seconds']:.1f} s")

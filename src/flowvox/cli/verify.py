@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowvox.adapter import described
+from flowvox.cli.lora import facts
+
 if TYPE_CHECKING:
     from flowvox.bundle import Bundle
     from flowvox.source import ModelSource
@@ -21,11 +24,15 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check names, shapes, hashes, graphs and values; exit 1 and list what is damaged."""
+    from flowvox.cli.artifact import open_artifact
+
     problems = list(_problems(path))
+    adapters = [] if problems else open_artifact(path).adapters
     if as_json:
-        typer.echo(json.dumps({"path": str(path), "ok": not problems, "problems": problems}))
+        found = {"path": str(path), "ok": not problems, "problems": problems, **facts(adapters)}
+        typer.echo(json.dumps(found))
     else:
-        typer.echo("\n".join(problems) if problems else f"{path}: good")
+        typer.echo("\n".join(problems or [f"{path}: good", *described(adapters)]))
     if problems:
         raise typer.Exit(EXIT_DAMAGED)
 

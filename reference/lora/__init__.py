@@ -1,0 +1,1 @@
+"""Low-rank adapters in PEFT's format, merged into a checkpoint while it is read."""
