@@ -95,7 +95,7 @@ def test_what_is_finished_serves_the_next_attempt(
         "import time, flowvox.exporters.onnx.bundle_export as e, flowvox.cli as c\n"
         "check = e.check_graph\n"
         "def stop(*a):\n"
-        "    if a[1] == 'flow':\n"
+        "    if a[1].name == 'flow':\n"
         "        print('checking', flush=True), time.sleep(60)\n"
         "    return check(*a)\n"
         "e.check_graph = stop\n"
