@@ -15,7 +15,7 @@ from flowvox.eval.sweep_settings import COUNTS
 from flowvox.files import write_beside
 
 MARKERS = ("<!-- sweep: python -m flowvox.eval.sweep_table -->\n", "<!-- end of sweep -->")
-SHOWN = 4  # screened settings of each number of evaluations
+SHOWN = 2  # screened settings of each number of evaluations, besides the best of each solver
 MEASURES = {"wer": ("WER", 100, 1, " %"), "similarity": ("similarity", 1, 3, ""),
             "mos": ("DistillMOS", 1, 2, ""), "not_ended": ("did not end", 100, 1, " %"),
             "early_stop": ("early stops", 100, 1, " %")}  # fmt: skip
@@ -29,12 +29,17 @@ def table(report: dict[str, Any]) -> str:
 
 
 def _screened(report: dict[str, Any]) -> str:
-    """The best settings of each number of evaluations on the baseline, and Euler."""
+    """The best settings of each number of evaluations on the baseline, by solver, and plain Euler."""
     baseline = report["artifacts"][0]
     rows = []
     for count in COUNTS:
         some = [row for row in baseline["screened"] if row["evaluations"] == count]
-        chosen = [row for i, row in enumerate(some) if i < SHOWN or _is_plain_euler(row)]
+        best_of = {row["solver"]: row["name"] for row in reversed(some)}.values()
+        chosen = [
+            row
+            for i, row in enumerate(some)
+            if i < SHOWN or row["name"] in best_of or _is_plain_euler(row)
+        ]
         rows += [
             (str(count), row["name"], _share(row), f"{row['snr']:.1f}", f"{row['fine_snr']:.1f}")
             for row in chosen
@@ -47,8 +52,8 @@ def _screened(report: dict[str, Any]) -> str:
             "SNR to 64 evaluations, dB")  # fmt: skip
     note = (
         f"{baseline['recipe']}, flow head alone, {baseline['frames']} frames of suite "
-        f"`{report['suite']['name']}`; {len(baseline['screened'])} settings were tried, the best "
-        f"{SHOWN} of each number of evaluations are shown, and Euler's.\n"
+        f"`{report['suite']['name']}`. Of {len(baseline['screened'])} settings, for each number of "
+        f"evaluations: the best {SHOWN}, the best of each solver, and Euler with equal steps.\n"
     )
     return f"{_markdown(head, rows)}\n{note}"
 
