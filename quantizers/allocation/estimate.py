@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,7 @@ SPEECH: dict[Kind, tuple[int, int]] = {  # utterances, frames at most
     "measured": (16, 48),
     "second-order": (4, 12),  # of a large model every frame reads all weights
 }
+KEPT = 128  # matrices: whole plans differ from each other in a few
 MEASURABLE = 400_000_000  # weights: two copies in float32, and a pass takes seconds
 
 
@@ -51,7 +52,8 @@ class Measured:
     """Damages of a problem's candidates, each by a pass of the reference."""
 
     def __init__(self, problem: Problem, source_hash: str, folder: Path) -> None:
-        self._problem, self._encoder = problem, Encoder(problem.source, source_hash)
+        self._problem = problem
+        self._dequantized = lru_cache(KEPT)(Encoder(problem.source, source_hash).dequantized)
         self._ledger = Ledger(folder, ["measured", source_hash, SPEECH["measured"]])
 
     def part(self, g: int, i: int) -> Damage:
@@ -74,7 +76,7 @@ class Measured:
         )
 
     def _change(self, group: Group, rule: Rule) -> Change:
-        weights = {name: self._encoder.dequantized(name, rule) for name in group.tensors}
+        weights = {name: self._dequantized(name, rule) for name in group.tensors}
         return Change(group, rule, weights)
 
     @cached_property

@@ -1,6 +1,6 @@
 """`python -m flowvox.quantizers.allocation.study CHECKPOINT`: what the allocation rests on, measured.
 
-1. Do estimates rank as measurements do? Every candidate of every group, both ways.
+1. Do estimates rank as measurements do? Four candidates of every group, both ways.
 2. Does the loss predict what happens when the model speaks freely, fed back its own errors? Backbone
    and flow head each in several formats; every such model speaks by itself, and the unquantized one is
    asked how unlikely it finds what it hears. Mixtures of KLD and latent error are ranked against that.
@@ -19,7 +19,6 @@ from scipy.stats import spearmanr
 
 from flowvox.config import END_VALUE, SPECIAL_CODES
 from flowvox.noise import frame_noise
-from flowvox.planner.devices import load_device
 from flowvox.quantizers.allocation.candidates import MATRICES, UNIFORM, label, rule_of
 from flowvox.quantizers.allocation.damage import Damage, Yardstick
 from flowvox.quantizers.allocation.encoder import Encoder
@@ -37,6 +36,7 @@ from flowvox.reference.speak import embed_prompt
 from flowvox.source import ModelSource
 
 FORMATS = ("float16", "int8/32", "int4/32", "int4/128", "int2/64 zp")
+RANKED = ("int8", "int8/32", "int4/32", "int4/128")
 UTTERANCES, FRAMES = 12, 48
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the KLD in the loss
 
@@ -47,9 +47,9 @@ def rank_agreement(problem: Problem, source_hash: str, folder: Path) -> list[str
     estimated = SecondOrder(problem, source_hash, folder, speech=SPEECH["measured"])
     places = [
         (g, i)
-        for g, row in enumerate(problem.rules)
-        for i, r in enumerate(row)
-        if r.format != "float16"
+        for g, rules in enumerate(problem.rules)
+        for i, rule in enumerate(rules)
+        if label(rule) in RANKED
     ]
     pairs = [(measured.part(g, i), estimated.part(g, i)) for g, i in places]
     lines = []
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     source = Checkpoint.open(parser.parse_args().checkpoint)
     source_hash, folder = source.source_hash(), ledger_folder()
-    problem = Problem(source, Request(device=load_device("epyc-zen3-2-cores")), "gptq")
+    problem = Problem(source, Request(), "gptq")
     for line in (*rank_agreement(problem, source_hash, folder), *free_running(source, source_hash)):
         print(line)
 
