@@ -25,10 +25,9 @@ NORMS = (
     Rule("flow", "float32", tensor="*norm.weight"),
 )
 REST = Rule("*", "float16")
-GRAPH_BYTES = (
-    12_000  # of the .onnx files, for every transformer layer of the model (measured: 11,500)
-)
-VOICE_HEADER, CARD = 128, 2_000
+# Of the .onnx files, for every transformer layer of the model; of manifest and card (both measured).
+GRAPH_BYTES, TEXT_BYTES = 13_500, 24_000
+VOICE_HEADER = 128
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,10 @@ class Problem:
         layers += sum(self.config.codec.decoder_lengths)
         layers += sum(self.config.codec.encoder_lengths) if self.source.has_encoder else 0
         voices = [self.source.voice(name).nbytes + VOICE_HEADER for name in self.source.voices()]
-        files = len(self.source.tokenizer_json()) + CARD + sum(voices)
-        return tensors + files + GRAPH_BYTES * layers
+        files = len(self.source.tokenizer_json()) + TEXT_BYTES + sum(voices)
+        codec = self.config.codec  # both of its graphs hold the centroids in float32
+        centroids = 4 * codec.semantic_codebook_size * codec.semantic_dim
+        return tensors + files + GRAPH_BYTES * layers + (1 + self.source.has_encoder) * centroids
 
     @cached_property
     def fixed_seconds(self) -> float:
