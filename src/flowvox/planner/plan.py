@@ -18,9 +18,13 @@ from flowvox.recipe import Recipe
 # A plan prefers what would meet the target even if the prediction were off by this much
 # (planner.published.ALLOWED).
 MARGIN = 1.25
-# Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. And
-# calibrated twins of others, with the same bytes and speed: a plan knows nothing of quality.
-NOT_OFFERED = ("fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best")
+# Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. The
+# twins of int4 and int4-cpu, whose bytes and speed they have: a plan knows nothing of quality. And what
+# was allocated for models/tiny alone.
+NOT_OFFERED = (
+    "fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best",
+    "int4-mixed", "small",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,7 @@ def test_bytes_are_those_of_the_bundle(micro: Checkpoint, tmp_path: Path) -> Non
     manifest = export_bundle(micro, recipe, tmp_path / "b", recordings)
     real = sum(entry["bytes"] for entry in manifest["files"].values())
     layers = micro.config.backbone.n_layers + micro.config.flow.n_layers + 10
-    assert real <= size + 4_000 * layers
-    assert size <= real + 4_000 * layers
+    assert real <= size <= real + 6_000 * layers  # graphs of a small model are small, too
 
 
 @pytest.mark.parametrize(
