@@ -1,6 +1,6 @@
 """`python -m flowvox.quantizers.allocation.study CHECKPOINT`: what the allocation rests on, measured.
 
-1. Do estimates rank as measurements do? Four candidates of every group, both ways.
+1. Do estimates rank as measurements do? Two candidates of every group, both ways.
 2. Does the loss predict what happens when the model speaks freely, fed back its own errors? Backbone
    and flow head each in several formats; every such model speaks by itself, and the unquantized one is
    asked how unlikely it finds what it hears. Mixtures of KLD and latent error are ranked against that.
@@ -35,9 +35,9 @@ from flowvox.reference.model import VoxtralTTS, load_model
 from flowvox.reference.speak import embed_prompt
 from flowvox.source import ModelSource
 
-FORMATS = ("float16", "int8/32", "int4/32", "int4/128", "int2/64 zp")
-RANKED = ("int8", "int8/32", "int4/32", "int4/128")
-UTTERANCES, FRAMES = 12, 48
+FORMATS = ("float16", "int4/32", "int4/128", "int2/64 zp")
+RANKED = ("int8/32", "int4/32")
+UTTERANCES, FRAMES = 6, 48
 SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)  # of the KLD in the loss
 
 
