@@ -182,3 +182,19 @@ def test_an_allocated_recipe_is_kept_and_works_again(
     assert again["recipe"] == "auto"
     assert again["bytes"] <= 800_000
     assert run.json("info", tmp_path / "b")["bytes"] == run.json("info", tmp_path / "c")["bytes"]
+
+
+def test_a_model_too_large_to_measure_is_estimated(
+    run: Command, random_micro: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowvox.quantizers.allocation import estimate
+
+    monkeypatch.setenv("FLOWVOX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(estimate, "MEASURABLE", 0)
+    budget = ("--max-size", "800KB", "--target-rtf", "9", "--device", "raspberry-pi-5")
+    plan = run.json("quantize", random_micro, "-r", "auto", *budget, "--dry-run")
+    assert plan["bytes"] <= 800_000
+    assert 0 < plan["rtf"] <= 9
+    assert plan["measured"] is None
+    assert plan["predicted"]["kld"] > 0
+    assert all(rule.get("method") != "gptq" for rule in plan["recipe"]["rules"])
