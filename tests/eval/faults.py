@@ -54,8 +54,11 @@ def swapped_guidance(bundle: Path) -> None:
     """guidance * v(0) + (1 - guidance) * v(hidden): the two branches change places."""
     with _edited(bundle, "flow") as graph:
         body = next(node for node in graph.node if node.op_type == "Loop").attribute[0].g
-        (branches,) = (n for n in body.node if n.op_type == "Split" and len(n.output) == 2)
-        branches.output[:] = branches.output[::-1]
+        (rest,) = (n.output[0] for n in body.node if n.op_type == "Sub")
+        (null,) = (n for n in body.node if n.op_type == "Mul" and rest in n.input)
+        (both,) = (n for n in body.node if n.op_type == "Add" and null.output[0] in n.input)
+        (other,) = (n for n in body.node if n.output[0] in both.input and n is not null)
+        null.input[1], other.input[1] = other.input[1], null.input[1]
 
 
 def off_by_one_level(bundle: Path) -> None:

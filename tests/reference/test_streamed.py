@@ -56,14 +56,14 @@ def test_the_recording_is_what_the_whole_model_computes(
     told: list[tuple[int, int]] = []
     activations = record(checkpoint, lambda done, total: told.append((done, total)))
     with torch.inference_mode():
-        feeds, outputs = activations["backbone"]
+        feeds, outputs, _ = activations["backbone"]
         hidden = whole.backbone(torch.from_numpy(feeds["embeddings"]))
         np.testing.assert_allclose(outputs["hidden"], hidden.numpy(), rtol=0, atol=1e-4)
-        feeds, outputs = activations["flow"]
+        feeds, outputs, _ = activations["flow"]
         assert len(feeds["hidden"]) == FRAMES + 1
         latents = whole.flow.sample(*(torch.from_numpy(feeds[k]) for k in ("hidden", "noise")))
         np.testing.assert_allclose(outputs["latents"], latents.numpy(), rtol=0, atol=1e-5)
-        feeds, outputs = activations["codec_decoder"]
+        feeds, outputs, _ = activations["codec_decoder"]
         samples = whole.codec.decode(torch.from_numpy(feeds["codes"]))
         np.testing.assert_allclose(outputs["samples"], samples.numpy(), rtol=0, atol=1e-5)
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -30,6 +30,7 @@ GUIDED = 2
 TOKENS = 3
 # Nodes of the exported graphs; those that only change types or names are folded away.
 BACKBONE_NODES, FLOW_NODES, CODEC_NODES = 13, 27, 330  # a layer; a layer and evaluation; a call
+PREPARED_NODES = 26  # of the flow head, once a frame
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 _BLOCK = re.compile(r"decoder_blocks\.(\d+)\.")
@@ -83,7 +84,7 @@ def nodes(config: ModelConfig, steps: int) -> dict[str, float]:
     """Graph nodes a frame, by stage."""
     return {
         "backbone": BACKBONE_NODES * config.backbone.n_layers,
-        "flow": FLOW_NODES * config.flow.n_layers * steps,
+        "flow": FLOW_NODES * config.flow.n_layers * steps + PREPARED_NODES,
         "codec": CODEC_NODES / CODEC_FRAMES,
     }
 
