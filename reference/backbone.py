@@ -61,7 +61,7 @@ class Backbone(nn.Module):
         """embeddings of S consecutive positions [B, S, dim] -> normed hidden states [B, S, dim]."""
         past = cache[0].length if cache else 0
         c = self.config
-        positions = torch.arange(past, past + embeddings.shape[1])
+        positions = torch.arange(past, past + embeddings.shape[1], device=embeddings.device)
         rope = rope_table(positions, c.head_dim, c.rope_theta, embeddings.dtype)
         x = embeddings
         for i, layer in enumerate(self.layers):

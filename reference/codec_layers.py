@@ -29,12 +29,14 @@ def alibi_slopes(n_heads: int) -> list[float]:
     return alibi_slopes(power) + alibi_slopes(2 * power)[0::2][: n_heads - power]
 
 
-def attention_bias(length: int, window: int, n_heads: int, dtype: torch.dtype) -> Tensor:
+def attention_bias(
+    length: int, window: int, n_heads: int, dtype: torch.dtype, device: torch.device | None = None
+) -> Tensor:
     """slope_h * (j - i) where i - window <= j <= i, else -inf: [n_heads, length, length]."""
-    steps = torch.arange(length)
+    steps = torch.arange(length, device=device)
     distance = steps[None, :] - steps[:, None]
     allowed = (distance <= 0) & (distance >= -window)
-    slopes = torch.tensor(alibi_slopes(n_heads), dtype=dtype)
+    slopes = torch.tensor(alibi_slopes(n_heads), dtype=dtype, device=device)
     bias = slopes[:, None, None] * distance.to(dtype)
     return bias.masked_fill(~allowed, -math.inf)
 
@@ -87,7 +89,7 @@ class CodecTransformer(nn.Module):
         self.layers = nn.ModuleList(CodecLayer(config) for _ in range(n_layers))
 
     def forward(self, x: Tensor) -> Tensor:
-        bias = attention_bias(x.shape[-1], self.window, self.n_heads, x.dtype)
+        bias = attention_bias(x.shape[-1], self.window, self.n_heads, x.dtype, x.device)
         y = x.transpose(1, 2)
         for layer in self.layers:
             y = layer(y, bias)

@@ -21,7 +21,7 @@ def time_embedding(times: Tensor, dim: int) -> Tensor:
     t runs from 0 to 1 and is not multiplied by 1000; cosines come first.
     """
     half = dim // 2
-    steps = torch.arange(half, dtype=torch.float64)
+    steps = torch.arange(half, dtype=torch.float64, device=times.device)
     frequencies = torch.exp(-math.log(10000.0) * steps / half)
     angles = times.double()[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(times.dtype)
@@ -63,7 +63,7 @@ class FlowHead(nn.Module):
 
     def guided_velocity(self, x: Tensor, time: float, hidden: Tensor, guidance: float) -> Tensor:
         """guidance * v(hidden) + (1 - guidance) * v(0); the zeros enter before llm_projection."""
-        times = torch.full((2 * len(x),), time, dtype=x.dtype)
+        times = torch.full((2 * len(x),), time, dtype=x.dtype, device=x.device)
         both = torch.cat([hidden, torch.zeros_like(hidden)])
         conditional, null = self.velocity(torch.cat([x, x]), times, both).chunk(2)
         return guidance * conditional + (1 - guidance) * null

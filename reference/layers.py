@@ -45,7 +45,9 @@ class KVCache:
 
 def rope_table(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Tensor:
     """Rotations exp(i p theta^(-2j/head_dim)) as [S, head_dim/2, 2] (cos, sin), made in float64."""
-    exponents = torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
+    exponents = (
+        torch.arange(0, head_dim, 2, dtype=torch.float64, device=positions.device) / head_dim
+    )
     angles = positions.double()[:, None] * theta**-exponents
     return torch.stack([angles.cos(), angles.sin()], dim=-1).to(dtype)
 

@@ -6,80 +6,125 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+
+from flowvox.config import ModelConfig
 
 
 def corpus(arguments: argparse.Namespace) -> None:
+    from flowvox.eval.suite import list_suites, load_suite
     from flowvox.reference.training.corpus import build
+    from flowvox.reference.training.text import parts_of, text_hash
 
-    build(arguments.work, processes=arguments.threads)
+    judged = [s.text for name in list_suites() for s in load_suite(name).sentences]
+    exclude = {text_hash(part) for text in judged for part in parts_of(text)}
+    build(arguments.work, exclude, None, arguments.threads)
 
 
-def dataset(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.dataset import build
+def teacher(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.packages import gather
 
-    build(arguments.work, arguments.start)
+    gather(arguments.work)
+
+
+def speech(arguments: argparse.Namespace) -> None:
+    import onnx
+
+    from flowvox.reference.training.corpus import Corpus
+    from flowvox.reference.training.kokoro import Kokoro, read_styles, read_weights
+    from flowvox.reference.training.speech import Speech, speak
+
+    model = onnx.load(str(arguments.work / "kokoro.onnx"))
+    kokoro, styles = Kokoro(read_weights(model)), read_styles(arguments.work / "voices")
+    speak(arguments.work, kokoro, styles, arguments.minutes * 60, arguments.device)
+    held = Corpus.load(arguments.work / "corpus.npz").held_out
+    np.save(arguments.work / "held_out.npy", held[Speech.load(arguments.work / "speech").sentence])
+
+
+def semantics(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.semantics import fit
+    from flowvox.reference.training.speech import Speech
+
+    codec = ModelConfig.load(arguments.work / "params.json").codec
+    size, dim = codec.semantic_codebook_size, codec.semantic_dim
+    made = fit(Speech.load(arguments.work / "speech"), size, dim, arguments.device)
+    made.save(arguments.work / "semantics.npz")
+
+
+def align(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.alignment import build
+
+    build(arguments.work, arguments.threads)
+
+
+def codec(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.codec import train
+
+    a = arguments
+    train(a.work, a.minutes, 1.5e-3, a.batch, a.device, decoder_only=False)
+
+
+def encode(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.codec import encode as run
+
+    run(arguments.work, arguments.device)
+
+
+def decoder(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.codec import train
+
+    a = arguments
+    train(a.work, a.minutes, 6e-4, a.batch, a.device, decoder_only=True)
 
 
 def lm(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.lm import train
 
-    train(arguments.work, arguments.minutes, 2000, 2e-3, 5e-3, arguments.start)
+    train(arguments.work, arguments.minutes, arguments.positions, 2e-3, 4e-3, arguments.device)
 
 
-def decoder(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.codec import train_decoder
+def export(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.export import export as write
 
-    train_decoder(arguments.work, arguments.minutes, lr=2e-3)
-
-
-def refine(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.codec import refine_decoder
-
-    refine_decoder(arguments.work, arguments.minutes, 1e-3, arguments.start)
-
-
-def encoder(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.codec import train_encoder
-
-    train_encoder(arguments.work, arguments.minutes, lr=2e-3)
+    write(arguments.work)
 
 
 def pack(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.pack import pack as write
 
-    write(arguments.work, arguments.out, arguments.start)
+    write(arguments.work, arguments.out)
 
 
 def score(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.pack import fingerprint, write_scores
     from flowvox.reference.training.score import score as measure
 
-    scores = measure(arguments.work, arguments.out, arguments.count, seed=1)
-    write_scores(arguments.out / "scores.json", fingerprint(arguments.out) | scores)
+    print(measure(arguments.work, arguments.out))
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
-    stage.__name__: stage for stage in (corpus, dataset, lm, decoder, refine, encoder, pack, score)
-}
+    stage.__name__: stage
+    for stage in (
+        corpus, teacher, speech, semantics, align, codec, encode, decoder, lm, export, pack, score,
+    )
+}  # fmt: skip
 
 
 def main() -> None:
-    """Run one stage; each continues where it was interrupted."""
+    """Run one stage; trainings continue where they were interrupted."""
     parser = argparse.ArgumentParser(prog="flowvox.reference.training")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
-    parser.add_argument(
-        "--start", type=Path, help="checkpoint to continue from (dataset, lm, refine, pack)"
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=30, help="a training's processor time in all"
-    )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--count", type=int, default=60, help="sentences to score")
+    parser.add_argument("--minutes", type=float, default=30, help="a stage's time in all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=8, help="crops of a codec step")
+    parser.add_argument("--positions", type=int, default=3000, help="of a language model step")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)  # it plans anew for every shape
     STAGES[arguments.stage](arguments)
 
 

@@ -1,160 +1,206 @@
-"""Training batches of the language model: the prompt of format B.2, then the frames."""
+"""Training batches of the language model, made on the device: the prompt (B.2), then the frames."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
-from flowvox.reference.training.dataset import Dataset
+from flowvox.reference.training.bpe import SPECIALS
+from flowvox.reference.training.corpus import Corpus
+from flowvox.reference.training.semantics import Semantics
+from flowvox.reference.training.speech import PRESETS, Speech
 
 BOS, AUDIO, BEGIN_AUDIO, REPEAT_TEXT, NEXT_TEXT = 1, 24, 25, 35, 36
-SHORTEST_VOICE, LONGEST_VOICE = 8, 16  # frames of the voice prompt
-SHORT_FRAMES, SHORT_UNTIL = 32, 0.08  # curriculum: short utterances first, for this share of time
-LONGEST_FRAMES = 80
-NOISY_SHARE, NOISE_LEVELS = 0.15, 1.5  # history frames that are disturbed, and by how much
+SHORTEST_VOICE, LONGEST_VOICE = 10, 40  # frames of the voice prompt
+LONGEST_FRAMES = 190
+NOISY_SHARE, NOISE_LEVELS = 0.3, 1.5  # history frames that are disturbed, and by how much
 WRONG_SEMANTIC_SHARE = 0.04
-
-Index = tuple[Tensor, Tensor, Tensor]
+LENGTH_SPREAD = 0.06  # a batch holds utterances of nearly one length
 
 
 @dataclass(frozen=True)
 class Batch:
     """B sequences of S positions, right-padded; M frames in all, in row order.
 
-    ids [B, S]; is_token, is_code, predicts [B, S]; values [codes in the input, 37]; semantic [M + B]
-    (END after each utterance), is_end [M + B]; latents [M, 36]; phonemes [M, 2] (this frame's and the
-    next's); attend, attend_next: (row, position, key position) of the supervised attention.
+    ids [B, S]: AUDIO where a voice row stands; is_token, is_code, predicts [B, S]; values [codes in the
+    input, 37]; semantic [M + B] (END after each utterance), is_end [M + B]; latents [M, 36]; phonemes
+    [M, 2] (this frame's first and third label); predicting [M]: row * S + position that predicts a
+    frame; key [M]: position of the token spoken in the frame, -1 where unknown; next_key [M].
     """
 
     ids: Tensor
     is_token: Tensor
     is_code: Tensor
+    is_history: Tensor
     predicts: Tensor
     values: Tensor
     semantic: Tensor
     is_end: Tensor
     latents: Tensor
     phonemes: Tensor
-    attend: Index
-    attend_next: Index
+    row: Tensor
+    position: Tensor
+    key: Tensor
+    next_key: Tensor
+
+
+class Utterances:
+    """Everything the language model learns from, on the device."""
+
+    def __init__(self, work: Path, device: str) -> None:
+        corpus, speech = Corpus.load(work / "corpus.npz"), Speech.load(work / "speech")
+        semantics = Semantics.load(work / "semantics.npz")
+
+        def on(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.array(array)).to(device)
+
+        first = np.cumsum(corpus.token_counts) - corpus.token_counts
+        sentence = np.asarray(speech.sentence)
+        self.device = device
+        self.tokens = on(corpus.tokens.astype(np.int32))
+        self.token_first = on(first[sentence])
+        self.token_count = on(corpus.token_counts[sentence])
+        self.starts = on(np.asarray(speech.starts))
+        self.lengths = self.starts.diff()
+        self.codes = on(np.load(work / "codes.npy"))
+        self.semantic = on(semantics.codes)
+        self.labels = on(semantics.labels)
+        self.spoken = on(np.load(work / "tokens.npy"))
+        speaker = np.asarray(speech.speaker)
+        held = np.load(work / "held_out.npy")
+        lengths = np.diff(speech.starts)
+        usable = (lengths >= 4) & (lengths <= LONGEST_FRAMES)
+        self.training = np.flatnonzero(usable & ~held)
+        self.held_out = np.flatnonzero(usable & held)
+        # Voice prompts: utterances of each speaker that are long enough.
+        donors = np.flatnonzero(~held & (lengths > LONGEST_VOICE + 4))
+        donors = donors[np.argsort(speaker[donors], kind="stable")]
+        counts = np.bincount(speaker[donors], minlength=speaker.max() + 1)
+        self.donors = on(donors)
+        self.donor_first = on((np.cumsum(counts) - counts)[speaker])
+        self.donor_count = on(counts[speaker])
+        self.speaker = speaker
+        self.frame_counts = lengths
 
 
 class Sampler:
     """Draws utterances of similar length, with a voice prompt from another utterance."""
 
-    def __init__(self, data: Dataset, config: ModelConfig, frames: int, seed: int) -> None:
-        self.data, self.config, self.frames = data, config, frames
+    def __init__(self, data: Utterances, config: ModelConfig, positions: int, seed: int) -> None:
+        self.data, self.config, self.positions = data, config, positions
         self.rng = np.random.default_rng([5, seed])
-        self.lengths = np.diff(data.starts)
-        usable = (self.lengths >= 4) & (self.lengths <= LONGEST_FRAMES)
-        self.training = np.flatnonzero(usable & ~data.held_out)
-        self.held_out = np.flatnonzero(usable & data.held_out)
-        self.by_voice = [
-            np.flatnonzero((data.voice == v) & ~data.held_out & (self.lengths > LONGEST_VOICE + 4))
-            for v in range(2)
-        ]
+        has_voice = data.donor_count.cpu().numpy() > 0
+        self.training = data.training[has_voice[data.training]]
+        self.order = self.training[np.argsort(data.frame_counts[self.training], kind="stable")]
+        self.sorted_lengths = data.frame_counts[self.order]
+        share = self.sorted_lengths / self.sorted_lengths.sum()
+        self.cumulative = np.cumsum(share)
 
-    def batch(self, progress: float) -> Batch:
-        """A training batch of about `frames` frames; each frame of the corpus is equally likely.
+    def batch(self) -> Batch:
+        """A training batch of about `positions` positions; each frame is equally likely."""
+        place = int(np.searchsorted(self.cumulative, self.rng.random()))
+        anchor = self.sorted_lengths[min(place, len(self.order) - 1)]
+        low = np.searchsorted(self.sorted_lengths, anchor * (1 - LENGTH_SPREAD) - 1)
+        high = np.searchsorted(self.sorted_lengths, anchor * (1 + LENGTH_SPREAD) + 1, "right")
+        count = int(np.clip(self.positions // (1.4 * anchor + 30), 4, 700))
+        chosen = self.order[self.rng.integers(low, high, count)]
+        return self.collate(chosen, disturb=True)
 
-        Only short utterances while `progress` is small.
-        """
-        limit = SHORT_FRAMES if progress < SHORT_UNTIL else LONGEST_FRAMES
-        pool = self.training[self.lengths[self.training] <= limit]
-        share = self.lengths[pool] / self.lengths[pool].sum()
-        anchor = self.lengths[self.rng.choice(pool, p=share)]
-        near = pool[np.abs(self.lengths[pool] - anchor) <= 2 + anchor // 12]
-        count = int(np.clip(self.frames // anchor, 4, 48))
-        return self.collate(self.rng.choice(near, count), disturb=True)
-
-    def held_out_batches(self, count: int) -> list[Batch]:
-        """Fixed batches of 16 held-out utterances."""
-        rng = np.random.default_rng(9)
-        chosen = rng.permutation(self.held_out)[: 16 * count]
-        ordered = chosen[np.argsort(self.lengths[chosen])]
-        return [self.collate(part, disturb=False) for part in np.split(ordered, count)]
+    def held_out_batches(self, count: int, size: int = 48) -> list[Batch]:
+        """Fixed batches of held-out utterances of the presets."""
+        presets = self.data.held_out[self.data.speaker[self.data.held_out] < len(PRESETS)]
+        chosen = np.random.default_rng(9).permutation(presets)[: size * count]
+        ordered = chosen[np.argsort(self.data.frame_counts[chosen])]
+        torch.manual_seed(31)
+        return [self.collate(part, disturb=False) for part in np.array_split(ordered, count)]
 
     def collate(self, utterances: np.ndarray, *, disturb: bool) -> Batch:
         """Prompt + frames of each utterance."""
-        data, rng = self.data, self.rng
-        voice_frames = int(rng.integers(SHORTEST_VOICE, LONGEST_VOICE + 1))
-        rows = [self._row(int(u), voice_frames) for u in utterances]
-        width = max(len(prompt) + n for prompt, _, n in rows)
-        shape = (len(rows), width)
-        ids = np.zeros(shape, dtype=np.int64)
-        is_token, is_code, predicts = (np.zeros(shape, dtype=bool) for _ in range(3))
-        values, semantic, is_end, latents, phonemes = [], [], [], [], []
-        attend: list[tuple[int, int, int]] = []
-        attend_next: list[tuple[int, int, int]] = []
-        for r, (utterance, (prompt, voice, n)) in enumerate(zip(utterances, rows, strict=True)):
-            here = slice(data.starts[utterance], data.starts[utterance] + n)
-            start = len(prompt)
-            ids[r, :start] = prompt
-            is_token[r, :start] = ids[r, :start] != AUDIO
-            is_code[r, :start] = ids[r, :start] == AUDIO
-            is_code[r, start : start + n] = True
-            predicts[r, start - 1 : start + n] = True
-            frame_values = np.concatenate(
-                [data.semantic[here, None], data.codes[here]], axis=1
-            ).astype(np.int64)
-            history = self._disturbed(frame_values) if disturb else frame_values
-            values += [voice, history + SPECIAL_CODES]
-            semantic.append(np.append(frame_values[:, 0] + SPECIAL_CODES, END_VALUE))
-            is_end.append(np.append(np.zeros(n, dtype=bool), True))
-            latents.append(frame_values[:, 1:] / np.float32(10) - 1)
-            ph = np.asarray(data.phoneme[here], dtype=np.int64)
-            phonemes.append(np.stack([ph, np.append(ph[1:], ph[-1:])], axis=1))
-            first_text = 3 + len(voice)
-            last_text = start - 3
-            for t, token in enumerate(data.token[here]):
-                if token >= 0:
-                    attend.append((r, start - 1 + t, first_text + int(token)))
-                    following = min(first_text + int(token) + 1, last_text)
-                    attend_next.append((r, start - 1 + t, following))
-        tensor = torch.from_numpy
+        d, device = self.data, self.data.device
+        u = torch.from_numpy(utterances).to(device)
+        frames, texts = d.lengths[u], d.token_count[u]
+        if disturb:
+            voice = torch.randint(SHORTEST_VOICE, LONGEST_VOICE + 1, (len(u),), device=device)
+        else:
+            voice = torch.full((len(u),), LONGEST_VOICE // 2 + 5, device=device)
+        donor = d.donors[
+            d.donor_first[u] + (torch.rand(len(u), device=device) * d.donor_count[u]).long()
+        ]
+        offset = (torch.rand(len(u), device=device) * (d.lengths[donor] - voice - 1)).long() + 1
+        voice_first = d.starts[donor] + offset
+        # positions where each part of the prompt begins, [B, 1]
+        after_voice = (3 + voice)[:, None]  # <s>, begin audio, voice, END row
+        text = after_voice + 1
+        repeat = text + texts[:, None]
+        begin = repeat + 2
+        end = begin + frames[:, None]
+        p = torch.arange(int(end.max()), device=device)[None]
+        in_text = (p >= text) & (p < repeat)
+        in_voice = (p >= 2) & (p < after_voice - 1)
+        is_end_row = p == after_voice - 1
+        is_history = (p >= begin) & (p < end)
+        ids = torch.full((len(u), p.shape[1]), 0, device=device)
+        ids[:, 0], ids[:, 1] = BOS, BEGIN_AUDIO
+        ids = torch.where(in_voice | is_end_row, AUDIO, ids)
+        ids = torch.where(p == after_voice, NEXT_TEXT, ids)
+        token = (d.token_first[u][:, None] + p - text).clamp(0, len(d.tokens) - 1)
+        ids = torch.where(in_text, d.tokens[token].long() + SPECIALS, ids)
+        ids = torch.where(p == repeat, REPEAT_TEXT, ids)
+        ids = torch.where(p == repeat + 1, BEGIN_AUDIO, ids)
+        is_code = in_voice | is_end_row | is_history
+        source = torch.where(
+            is_history, d.starts[u][:, None] + p - begin, voice_first[:, None] + p - 2
+        )
+        source = source.clamp(0, len(d.codes) - 1)[is_code]
+        values = torch.cat([d.semantic[source, None].long(), d.codes[source].long()], 1)
+        history = is_history[is_code]
+        values = values + SPECIAL_CODES
+        if disturb:
+            values = self._disturbed(values, history)
+        ends = is_end_row[is_code]
+        values[ends] = 0
+        values[ends, 0] = END_VALUE
+        predicts = (p >= begin - 1) & (p < end)
+        is_end = (p == end - 1)[predicts]
+        target = (d.starts[u][:, None] + p - begin + 1)[predicts][~is_end]
+        semantic = torch.full_like(is_end, END_VALUE, dtype=torch.long)
+        semantic[~is_end] = d.semantic[target].long() + SPECIAL_CODES
+        where = predicts & (p != end - 1)
+        row, position = where.nonzero(as_tuple=True)
+        spoken = d.spoken[target].long()
+        first_text = text[row, 0]
+        key = torch.where(spoken >= 0, first_text + spoken, -1)
         return Batch(
-            ids=tensor(ids),
-            is_token=tensor(is_token),
-            is_code=tensor(is_code),
-            predicts=tensor(predicts),
-            values=tensor(np.concatenate(values)),
-            semantic=tensor(np.concatenate(semantic)),
-            is_end=tensor(np.concatenate(is_end)),
-            latents=tensor(np.concatenate(latents).astype(np.float32)),
-            phonemes=tensor(np.concatenate(phonemes)),
-            attend=_columns(attend),
-            attend_next=_columns(attend_next),
+            ids=ids,
+            is_token=(p < end) & ~is_code,
+            is_code=is_code,
+            is_history=history,
+            predicts=predicts,
+            values=values,
+            semantic=semantic,
+            is_end=is_end,
+            latents=d.codes[target].float() / 10 - 1,
+            phonemes=d.labels[target][:, ::2].long(),
+            row=row,
+            position=position,
+            key=key,
+            next_key=torch.where(key >= 0, torch.minimum(key + 1, repeat[row, 0] - 1), -1),
         )
 
-    def _row(self, utterance: int, voice_frames: int) -> tuple[list[int], np.ndarray, int]:
-        """(prompt ids, values of the voice rows, number of frames)."""
-        data = self.data
-        other = int(self.rng.choice(self.by_voice[data.voice[utterance]]))
-        first = data.starts[other] + self.rng.integers(2, self.lengths[other] - voice_frames)
-        span = slice(first, first + voice_frames)
-        codes = np.concatenate([data.semantic[span, None], data.codes[span]], axis=1)
-        end = np.array([[END_VALUE] + [0] * data.codes.shape[1]])
-        voice = np.concatenate([codes.astype(np.int64) + SPECIAL_CODES, end])
-        prompt = [BOS, BEGIN_AUDIO, *[AUDIO] * len(voice), NEXT_TEXT]
-        prompt += [*data.token_ids[utterance], REPEAT_TEXT, BEGIN_AUDIO]
-        return prompt, voice, int(self.lengths[utterance])
-
-    def _disturbed(self, values: np.ndarray) -> np.ndarray:
+    def _disturbed(self, values: Tensor, history: Tensor) -> Tensor:
         """Some frames of the history are made wrong, as they will be when it runs freely."""
-        rng, out = self.rng, values.copy()
-        noisy = rng.random(len(out)) < NOISY_SHARE
-        change = np.rint(rng.normal(0, NOISE_LEVELS, (int(noisy.sum()), out.shape[1] - 1)))
-        out[noisy, 1:] = np.clip(out[noisy, 1:] + change.astype(np.int64), 0, 20)
-        wrong = rng.random(len(out)) < WRONG_SEMANTIC_SHARE
-        size = self.config.codec.semantic_codebook_size
-        out[wrong, 0] = rng.integers(0, size, int(wrong.sum()))
-        return out
-
-
-def _columns(triples: list[tuple[int, int, int]]) -> Index:
-    rows, positions, keys = torch.tensor(triples).unbind(1)
-    return rows, positions, keys
+        n, device = len(values), values.device
+        noisy = (torch.rand(n, 1, device=device) < NOISY_SHARE) & history[:, None]
+        size = torch.rand(n, 1, device=device) * NOISE_LEVELS
+        change = (torch.randn(n, values.shape[1] - 1, device=device) * size).round().long()
+        low, high = SPECIAL_CODES, SPECIAL_CODES + 20
+        acoustic = torch.where(noisy, (values[:, 1:] + change).clamp(low, high), values[:, 1:])
+        wrong = (torch.rand(n, device=device) < WRONG_SEMANTIC_SHARE) & history
+        other = torch.randint(self.config.codec.semantic_codebook_size, (n,), device=device)
+        semantic = torch.where(wrong, other + SPECIAL_CODES, values[:, 0])
+        return torch.cat([semantic[:, None], acoustic], 1)

@@ -1,51 +1,73 @@
-"""Stages `decoder`, `refine` and `encoder`: both sides of the codec, each against the fixed codes."""
+"""Stages `codec` and `decoder`: both sides of the codec together, then the decoder alone.
+
+`codec` trains encoder and decoder end to end through the 36 quantized values, with critics. Noise on
+the latents makes the code robust to what a language model will get wrong. Then the codes are fixed,
+the language model trains on them, and `decoder` goes on beside it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flowvox.config import ModelConfig
-from flowvox.errors import FlowvoxError
-from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.codec import Codec
 from flowvox.reference.codec_layers import CodecLayer
-from flowvox.reference.model import load_model
-from flowvox.reference.training.codes import CodeSpace
 from flowvox.reference.training.critic import Critics
-from flowvox.reference.training.dataset import Dataset
 from flowvox.reference.training.optim import Optimizers
+from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.session import Session
 from flowvox.reference.training.spectral import SpectralLoss
-from flowvox.reference.training.synth import FRAME, RATE
+from flowvox.reference.training.speech import FRAME, Speech
 
-CROP, BATCH = 36, 8  # frames per crop, crops per step
+RATE = 24000
+SYNTHESIS_GAIN = 0.02
+CROP = 18  # frames
 CONTEXT = 6  # frames at the head of a crop that the loss skips when they lack their past
-NOISY_SHARE = 0.1  # crops whose acoustic codes are off by up to a level
-SEMANTIC_SCALE = 0.25  # brings the phonetic vectors to the size of the acoustic values
-WEIGHTS = {"phase": 1.0, "level": 1.0, "mel": 0.5, "adversarial": 0.2, "features": 0.5}
-ALONE = 60  # steps of `refine` in which only the critics learn
+START_SHARE = 0.2  # crops at the start of an utterance, where there is no past
+LATENT_NOISE = 0.12  # largest standard deviation; a level is 0.1 wide
+CALM = (
+    0.02  # weight of the latents' power before tanh: values fill the range without sticking to ±1
+)
+WEIGHTS = {
+    "level": 5.0, "log": 1.0, "mel": 6.0, "adversarial": 1.0, "features": 2.0,
+    "semantic": 3.0, "calm": CALM,
+}  # fmt: skip
+CRITICS_FROM = 0.25  # share of stage `codec` without critics
+CRITIC_LR = 3e-4
 
-Crops = tuple[Tensor, Tensor, bool]
 
-
-def new_codec(config: ModelConfig, space: CodeSpace) -> Codec:
-    """A codec with fresh weights and the fixed semantic centroids."""
+def new_codec(config: ModelConfig, vectors: NDArray[np.float32]) -> Codec:
+    """A codec with fresh weights and the fixed semantic centroids `vectors`."""
     codec = Codec(config.codec, encoder=True)
     codebook = codec.quantizer.semantic_codebook
     with torch.no_grad():
-        codebook.embedding_sum.copy_(torch.from_numpy(space.centroids) * SEMANTIC_SCALE)
+        codebook.embedding_sum.copy_(torch.from_numpy(vectors))
     for module in codec.modules():
         if isinstance(module, CodecLayer):
             nn.init.constant_(module.attention_scale, 0.3)
             nn.init.constant_(module.ffn_scale, 0.3)
+    c = config.codec
+    assert codec.input_proj is not None
+    kernels = fourier_kernels(c.dim, c.patch_size, c.patch_kernel)
+    set_kernel(codec.input_proj.conv, kernels)
+    # Mirrored in time, a step of the decoder sounds in its own patch and in the six after it.
+    set_kernel(codec.output_proj.conv, SYNTHESIS_GAIN * kernels.flip(1).transpose(0, 1))
     return codec
+
+
+def set_kernel(conv: nn.Module, kernel: Tensor) -> None:
+    """Give a weight-normed conv the weights `kernel` [out, in, k]."""
+    with torch.no_grad():
+        for name, parameter in conv.named_parameters():
+            norm = kernel.flatten(1).norm(dim=1).view(-1, 1, 1)
+            parameter.copy_(norm if name.endswith("original0") else kernel)
 
 
 def fourier_kernels(channels: int, patch: int, kernel: int) -> Tensor:
@@ -68,101 +90,64 @@ def fourier_kernels(channels: int, patch: int, kernel: int) -> Tensor:
     return both.view(channels, kernel, patch).transpose(1, 2)
 
 
-def crops(data: Dataset, *, held_out: bool, seed: int) -> Iterator[Crops]:
-    """Endless (codes [B, CROP, 37], samples [B, CROP * FRAME], whether crops start utterances)."""
-    rng = np.random.default_rng([13, seed])
-    lengths = np.diff(data.starts)
-    pool = np.flatnonzero((lengths >= CROP) & (data.held_out == held_out))
-    while True:
-        at_start = bool(rng.random() < 0.3)
-        codes, samples = [], []
-        for utterance in rng.choice(pool, BATCH):
-            offset = 0 if at_start else int(rng.integers(lengths[utterance] - CROP + 1))
-            first = data.starts[utterance] + offset
-            span = slice(first, first + CROP)
-            codes.append(np.concatenate([data.semantic[span, None], data.codes[span]], axis=1))
-            samples.append(data.audio[first * FRAME : (first + CROP) * FRAME])
-        audio = np.stack(samples).astype(np.float32) / 32767
-        yield torch.from_numpy(np.stack(codes).astype(np.int64)), torch.from_numpy(audio), at_start
+class Crops:
+    """Random crops of the speech, kept on the device that trains."""
+
+    def __init__(
+        self, speech: Speech, codes: NDArray[np.int16], held: NDArray[np.bool_], device: str
+    ):
+        lengths = np.diff(speech.starts)
+        pool = np.flatnonzero((lengths >= CROP) & ~held)
+        self.device = device
+        self.audio = torch.from_numpy(np.array(speech.audio)).to(device)
+        self.codes = torch.from_numpy(codes).to(device)
+        self.first = torch.from_numpy(np.asarray(speech.starts)[pool]).to(device)
+        self.room = torch.from_numpy(lengths[pool] - CROP + 1).to(device)
+        self.share = (self.room + CROP).float()
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor, bool]:
+        """(samples [B, CROP * FRAME], rows of the frames [B, CROP], whether utterances start here)."""
+        at_start = bool(torch.rand(()) < START_SHARE)
+        chosen = torch.multinomial(self.share, count, replacement=True)
+        offset = (torch.rand(count, device=self.device) * self.room[chosen]).long()
+        first = self.first[chosen] + (0 if at_start else 1) * offset
+        rows = first[:, None] + torch.arange(CROP, device=self.device)
+        index = first[:, None] * FRAME + torch.arange(CROP * FRAME, device=self.device)
+        return self.audio[index].float() / 32767, rows, at_start
 
 
-def train_decoder(work: Path, minutes: float, lr: float) -> None:
-    """Regress the phase-locked waveform from the codes; resumes from `work`/decoder."""
-    torch.manual_seed(17)
-    data, config = Dataset.load(work), ModelConfig.load(work / "params.json")
-    codec = new_codec(config, CodeSpace.load(work / "codes.npz"))
-    decoder = decoder_parts(codec)
-    session = Session(work / "decoder", decoder, Optimizers(decoder, lr), minutes, decay=0.998)
-    loss_of = SpectralLoss()
-    training = crops(data, held_out=False, seed=session.number)
-    while session.progress < 1:
-        output, samples = decoded(codec, next(training))
-        terms = loss_of(output, samples)
-        weighted(terms).backward()  # type: ignore[no-untyped-call]
-        session.step()
-        if session.number % 25 == 0:
-            session.log(**{name: value.item() for name, value in terms.items()})
-    session.save()
+def coded(codec: Codec, latents: Tensor, codes: Tensor, hard: bool) -> tuple[Tensor, Tensor]:
+    """(what the decoder gets [B, D + 36, T], the target of the semantic part [B, D, T]).
 
-
-def refine_decoder(work: Path, minutes: float, lr: float, start: Path | None) -> None:
-    """Train on against critics; resumes from `work`/refine.
-
-    Begins with the decoder of `work`/decoder, else with that of the checkpoint `start`. The codes stay
-    as they are, so the language model needs no training for it.
+    latents: the encoder's [B, D + 36, T]; codes [B, T]: semantic codes of the labels. Half of the
+    crops take the label's vector, half the centroid nearest to the encoder's. Acoustic values are
+    quantized with a straight-through gradient, or (not `hard`) get noise of the same size, plus noise
+    of up to LATENT_NOISE.
     """
-    torch.manual_seed(23)
-    data, config = Dataset.load(work), ModelConfig.load(work / "params.json")
-    codec = new_codec(config, CodeSpace.load(work / "codes.npz"))
-    decoder, critics = decoder_parts(codec), Critics()
-    decoder.load_state_dict(trained_decoder(work, start))
-    both = nn.ModuleDict({**decoder, "critics": critics})
-    session = Session(work / "refine", both, Optimizers(both, lr, warmup=50), minutes, decay=0.998)
-    loss_of = SpectralLoss()
-    training = crops(data, held_out=False, seed=1_000_000 + session.number)
-    while session.progress < 1:
-        with torch.set_grad_enabled(session.number >= ALONE):
-            output, samples = decoded(codec, next(training))
-            terms = loss_of(output, samples) | critics.please(output, samples)
-        if session.number >= ALONE:
-            weighted(terms).backward()  # type: ignore[no-untyped-call]
-        terms["critics"] = critics.judge(output, samples)
-        terms["critics"].backward()
-        session.step()
-        if session.number % 25 == 0:
-            session.log(**{name: value.item() for name, value in terms.items()})
-    session.save()
+    dim, levels = codec.quantizer.semantic_dim, codec.quantizer.levels
+    centroids = codec.quantizer.semantic_codebook.centroids()
+    wanted = centroids[codes.long()]
+    with torch.no_grad():
+        distance = torch.cdist(latents[:, :dim].transpose(1, 2), centroids)
+        nearest = centroids[distance.argmin(-1)]
+        own = torch.rand(len(latents), 1, 1, device=latents.device) < 0.5
+        semantic = torch.where(own, nearest, wanted)
+    x = latents[:, dim:].tanh()
+    step = 2 / (levels - 1)
+    if hard:
+        rounded = ((x + 1) / step).round() * step - 1
+        x = x + (rounded - x).detach()
+    else:
+        x = x + (torch.rand_like(x) - 0.5) * step
+    sigma = torch.rand(len(x), 1, 1, device=x.device) * LATENT_NOISE
+    quiet = torch.rand(len(x), 1, 1, device=x.device) < 0.3
+    x = x + torch.randn_like(x) * sigma * ~quiet
+    return torch.cat([semantic.transpose(1, 2), x], 1), wanted.transpose(1, 2)
 
 
 def decoder_parts(codec: Codec) -> nn.ModuleDict:
     """The decoder of `codec` under the names that its training states use."""
-    return nn.ModuleDict({"blocks": codec.decoder_blocks, "output": codec.output_proj})
-
-
-def trained_decoder(work: Path, start: Path | None) -> dict[str, Tensor]:
-    """State of `decoder_parts`: the moving average of stage `decoder`, else from a checkpoint."""
-    file = work / "decoder" / "latest.pt"
-    if file.exists():
-        average: dict[str, Tensor] = torch.load(file, weights_only=True)["average"]
-        return average
-    if start is None:
-        raise FlowvoxError(f"no decoder in {file.parent}: run stage decoder or give --start")
-    codec = load_model(Checkpoint.open(start)).codec
-    return {name: value.float() for name, value in decoder_parts(codec).state_dict().items()}
-
-
-def decoded(codec: Codec, crop: Crops) -> tuple[Tensor, Tensor]:
-    """(decoded samples, recorded samples) of a crop, without the head that lacks its past.
-
-    Some of the acoustic codes are off by up to a level, as the language model's will be.
-    """
-    codes, samples, at_start = crop
-    if torch.rand(()) < NOISY_SHARE:
-        shift = torch.randint(-1, 2, codes[..., 1:].shape)
-        levels = codec.config.acoustic_codebook_size
-        codes[..., 1:] = (codes[..., 1:] + shift).clamp(0, levels - 1)
-    skip = 0 if at_start else CONTEXT * FRAME
-    return codec.decode(codes)[:, skip:], samples[:, skip:]
+    return nn.ModuleDict({"decoder_blocks": codec.decoder_blocks, "output_proj": codec.output_proj})
 
 
 def weighted(terms: dict[str, Tensor]) -> Tensor:
@@ -170,36 +155,100 @@ def weighted(terms: dict[str, Tensor]) -> Tensor:
     return torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
 
 
-def train_encoder(work: Path, minutes: float, lr: float) -> None:
-    """Regress acoustic values and phonetic vectors from audio; resumes from `work`/encoder."""
-    torch.manual_seed(19)
-    data, config = Dataset.load(work), ModelConfig.load(work / "params.json")
-    codec = new_codec(config, CodeSpace.load(work / "codes.npz"))
-    assert codec.input_proj is not None
-    kernels = fourier_kernels(config.codec.dim, config.codec.patch_size, config.codec.patch_kernel)
-    weight = codec.input_proj.conv.parametrizations.weight
-    with torch.no_grad():
-        weight.original0.copy_(kernels.flatten(1).norm(dim=1).view(-1, 1, 1))
-        weight.original1.copy_(kernels)
-    encoder = nn.ModuleDict({"input": codec.input_proj, "blocks": codec.encoder_blocks})
-    session = Session(work / "encoder", encoder, Optimizers(encoder, lr), minutes, decay=0.998)
-    training = crops(data, held_out=False, seed=session.number)
+def critic_step(critics: Critics, optimizer: torch.optim.Optimizer, a: Tensor, b: Tensor) -> Tensor:
+    """One step of the critics on decoded `a` and recorded `b`."""
+    optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(a.device.type, dtype=torch.bfloat16, enabled=a.is_cuda):
+        loss = critics.judge(a, b)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.detach()
+
+
+def pleased(critics: Critics, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """The critics' terms of the codec's loss, in half precision on a GPU."""
+    with torch.autocast(output.device.type, dtype=torch.bfloat16, enabled=output.is_cuda):
+        return critics.please(output, target)
+
+
+def train(
+    work: Path, minutes: float, lr: float, batch: int, device: str, *, decoder_only: bool
+) -> None:
+    """Stage `codec` (resumes from `work`/codec) or `decoder` (begins with that, `work`/decoder)."""
+    torch.manual_seed(23 if decoder_only else 17)
+    config, speech = ModelConfig.load(work / "params.json"), Speech.load(work / "speech")
+    semantics = Semantics.load(work / "semantics.npz")
+    held = np.load(work / "held_out.npy")
+    codec = new_codec(config, semantics.vectors).to(device)
+    critics, loss_of = Critics().to(device), SpectralLoss().to(device)
+    opponent = torch.optim.AdamW(critics.parameters(), CRITIC_LR, betas=(0.8, 0.99))
+    name = "decoder" if decoder_only else "codec"
+    trained: nn.Module = codec
+    if decoder_only:
+        codec.load_state_dict(state_of(work / "codec"))
+        critics.load_state_dict(torch.load(work / "codec" / "critics.pt", weights_only=True))
+        trained = decoder_parts(codec)
+    session = Session(work / name, trained, Optimizers(trained, lr), minutes, decay=0.999)
+    crops = Crops(speech, semantics.codes, held, device)
     while session.progress < 1:
-        codes, samples, at_start = next(training)
-        gain = 10 ** (torch.rand(len(samples), 1) * 0.1 - 0.05)
-        target = codec.quantizer.decode(codes)
-        latents = codec.encode_latents(samples * gain)
+        samples, rows, at_start = crops.draw(batch)
+        codes = crops.codes[rows]
+        with torch.set_grad_enabled(not decoder_only):
+            latents = codec.encode_latents(samples)
+        given, wanted = coded(codec, latents, codes, decoder_only or bool(torch.rand(()) < 0.5))
+        output = codec.decode_latents(given)
         skip = 0 if at_start else CONTEXT
-        latents, target = latents[..., skip:], target[..., skip:]
-        dim = config.codec.semantic_dim
-        acoustic = F.mse_loss(latents[:, dim:].tanh(), target[:, dim:])
-        semantic = F.mse_loss(latents[:, :dim], target[:, :dim])
-        (10 * acoustic + semantic).backward()  # type: ignore[no-untyped-call]
+        output, target = output[:, skip * FRAME :], samples[:, skip * FRAME :]
+        terms = loss_of(output, target)
+        if not decoder_only:
+            dim = codec.quantizer.semantic_dim
+            power = wanted.square().mean()
+            terms["semantic"] = F.mse_loss(latents[:, :dim], wanted) / power
+            terms["calm"] = latents[:, dim:].square().mean()
+        judged = decoder_only or session.progress > CRITICS_FROM
+        if judged:
+            terms |= pleased(critics, output, target)
+        weighted(terms).backward()  # type: ignore[no-untyped-call]
         session.step()
-        if session.number % 25 == 0:
-            power = target[:, dim:].var(dim=(0, 2)).mean()
-            session.log(
-                acoustic=(acoustic / power).item(),
-                semantic=(semantic / target[:, :dim].var(dim=(0, 2)).mean()).item(),
-            )
+        if judged:
+            terms["critics"] = critic_step(critics, opponent, output.detach(), target)
+        if session.number % 50 == 0:
+            session.log(**{name: value.item() for name, value in terms.items()})
     session.save()
+    torch.save(critics.state_dict(), work / name / "critics.pt")
+
+
+def state_of(folder: Path) -> dict[str, Tensor]:
+    """The moving average of a stage's weights."""
+    average: dict[str, Tensor] = torch.load(folder / "latest.pt", weights_only=True)["average"]
+    return average
+
+
+@torch.inference_mode()
+def encode(work: Path, device: str, at_once: int = 6000) -> None:
+    """Stage `encode`: the acoustic codes of all speech, uint8 [M, 36], into `work`/codes.npy."""
+    config, speech = ModelConfig.load(work / "params.json"), Speech.load(work / "speech")
+    codec = new_codec(config, Semantics.load(work / "semantics.npz").vectors).to(device).eval()
+    codec.load_state_dict(state_of(work / "codec"))
+    lengths = np.diff(speech.starts)
+    codes = np.empty((int(speech.starts[-1]), config.codec.acoustic_dim), np.uint8)
+    nearest = np.empty(len(codes), np.int16)
+    order = np.argsort(lengths, kind="stable")
+    position = 0
+    while position < len(order):
+        size = max(1, at_once // int(lengths[order[min(position + 64, len(order) - 1)]]))
+        part = order[position : position + size]
+        longest = int(lengths[part].max())
+        audio = np.zeros((len(part), longest * FRAME), np.int16)
+        for row, u in zip(audio, part, strict=True):
+            here = speech.audio[speech.starts[u] * FRAME : speech.starts[u + 1] * FRAME]
+            row[: len(here)] = here
+        # (causal: what comes after an utterance does not change its codes)
+        made = codec.encode(torch.from_numpy(audio).to(device).float() / 32767).cpu().numpy()
+        for row, u in zip(made, part, strict=True):
+            span = slice(speech.starts[u], speech.starts[u + 1])
+            codes[span], nearest[span] = row[: lengths[u], 1:], row[: lengths[u], 0]
+        position += size
+    labels = Semantics.load(work / "semantics.npz").codes
+    print(f"encode: semantic codes as labelled {np.mean(nearest == labels):.3f}", flush=True)
+    np.save(work / "codes.npy", codes)

@@ -1,130 +1,123 @@
-"""Stage `corpus`: text -> teacher parameters -> phase-locked audio and per-frame features.
+"""Stage `corpus`: sentences -> text tokens and the teacher's phonemes, in one small file.
 
-Writes shards `corpus/<i>.npz` (fortunes) and `corpus/examples-<i>.npz` (WordNet), each done by itself,
-so an interrupted run continues.
+Phonemes come from hibari-tts' G2P (Apache-2.0, no network), American or British by turns; the alphabet
+is Kokoro's. The tokenizer's vocabulary is learned from the same sentences.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import os
+import json
+import random
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import tiktoken
+from numpy.typing import NDArray
 
-from flowvox.reference.training.features import at_frame_centres, frame_features
-from flowvox.reference.training.synth import synthesize
-from flowvox.reference.training.teacher import Teacher, lowered
-from flowvox.reference.training.text import (
-    cut_phrases,
-    is_held_out,
-    normalized,
-    read_examples,
-    read_sentences,
-)
+from flowvox.reference.random_checkpoint import PATTERN
+from flowvox.reference.training.bpe import learn_bpe
+from flowvox.reference.training.text import corpus_texts, is_held_out
 
-PHRASES = 8000
-SHARD = 500
-LOW_VOICE_SHARE = 0.3
-LOW_PITCH, LOW_FORMANTS = 0.56, 0.86
-VOICES = ("heart", "hart")
-TRIM_FRAMES = 10  # at 80 Hz: the teacher pads each sentence with 160 ms of silence in front
+VOCABULARY = 1560  # tokens besides the 1000 specials
+BRITISH_SHARE = 0.42
+MOST_PHONEMES = 400
+PART = 4000  # sentences per task
 
 
-def voice_of(text: str) -> int:
-    """Index of the voice that speaks this text; by hash, so it never changes."""
-    digest = hashlib.sha256(("voice:" + text).encode()).digest()
-    return int(digest[0] < 256 * LOW_VOICE_SHARE)
+@dataclass(frozen=True)
+class Corpus:
+    """N sentences; flat arrays with counts per sentence.
 
-
-def mean_phase(teacher: Teacher, texts: list[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Circular mean of the teacher's pulse phase per frequency bin over voiced frames.
-
-    The teacher's own phase varies with the sound; one fixed phase keeps its timbre and is predictable.
+    tokens [sum token_counts]: ranks (ids less the specials); word, size: index of the word that a
+    token belongs to, and its bytes. phonemes [sum phoneme_counts]: Kokoro's ids, 0 at both ends.
+    words [N]: words of the text. british, held_out [N].
     """
-    total = np.zeros(601, dtype=np.complex128)
-    for text in texts:
-        parameters = teacher.speak(teacher.phonemes(text))
-        loud = (parameters.f0 > 0)[:, None] * np.exp(parameters.harmonic)
-        total += (loud * np.exp(1j * parameters.phase)).sum(axis=0)
-    return np.angle(total).astype(np.float32)
+
+    tokens: NDArray[np.uint16]
+    word: NDArray[np.uint8]
+    size: NDArray[np.uint8]
+    token_counts: NDArray[np.int64]
+    phonemes: NDArray[np.uint8]
+    phoneme_counts: NDArray[np.int64]
+    words: NDArray[np.int64]
+    british: NDArray[np.bool_]
+    held_out: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @classmethod
+    def load(cls, path: Path) -> Corpus:
+        """Read corpus.npz."""
+        with np.load(path) as arrays:
+            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
 
-def make_shard(target: Path, texts: list[str]) -> int:
-    """Synthesize one shard; returns its number of codec frames."""
-    if target.exists():
-        return int(np.load(target)["lengths"].sum())
-    teacher = Teacher()
-    phase = np.load(target.with_name("phase.npy"))
-    columns: dict[str, list[Any]] = {}
-    kept: list[str] = []
-    for text in texts:
-        phonemes = teacher.phonemes(text)
-        if not 2 <= len(phonemes) <= 380:
-            continue
-        parameters = teacher.speak(phonemes)
-        if len(parameters.f0) <= TRIM_FRAMES:
-            continue
-        parameters = dataclasses.replace(
-            parameters,
-            **{
-                f.name: getattr(parameters, f.name)[TRIM_FRAMES:]
-                for f in dataclasses.fields(parameters)
-            },
-        )
-        parameters = dataclasses.replace(
-            parameters, phase=np.broadcast_to(phase, parameters.harmonic.shape)
-        )
-        voice = voice_of(text)
-        if voice == 1:
-            parameters = lowered(parameters, LOW_PITCH, LOW_FORMANTS)
-        audio, cycles = synthesize(parameters)
-        envelopes, slope = frame_features(parameters)
-        row = {
-            "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
-            "cycles": cycles.astype(np.uint8),
-            "envelopes": envelopes.astype(np.float16),
-            "slope": slope.astype(np.float16),
-            "phoneme": at_frame_centres(parameters.phonemes).astype(np.uint8),
-            "word": at_frame_centres(parameters.word_index).astype(np.uint8),
-            "lengths": np.array([len(cycles)]),
-            "voice": np.array([voice]),
-            "words": np.array([phonemes.count(" ") + 1]),
-        }
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-        kept.append(text)
-    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-    partial_file = target.with_suffix(".partial.npz")
-    np.savez(partial_file, **arrays, texts=np.array(kept))
-    os.replace(partial_file, target)
-    return int(arrays["lengths"].sum())
+def text_encoder(tokens: list[bytes]) -> tiktoken.Encoding:
+    """The tokenizer over our vocabulary, without the special ids' offset."""
+    ranks = {token: rank for rank, token in enumerate(tokens)}
+    return tiktoken.Encoding("tiny", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
 
 
-def build(work: Path, processes: int = 2) -> None:
-    """Make the whole corpus under `work`/corpus."""
-    folder = work / "corpus"
-    folder.mkdir(parents=True, exist_ok=True)
-    sentences = read_sentences()
-    if not (folder / "phase.npy").exists():
-        np.save(folder / "phase.npy", mean_phase(Teacher(), sentences[:60]))
-    training = [text for text in sentences if not is_held_out(text)]
-    phrases = [t for t in cut_phrases(training, PHRASES, seed=1) if not is_held_out(t)]
-    held_out = [text for text in sentences if is_held_out(text)]
-    texts = held_out + training + phrases
-    known = {normalized(text) for text in texts}
-    examples = [text for text in read_examples() if normalized(text) not in known]
-    files, parts = [], []
-    for prefix, group in (("", texts), ("examples-", examples)):
-        shuffled = [group[i] for i in np.random.default_rng(2).permutation(len(group))]
-        for start in range(0, len(shuffled), SHARD):
-            files.append(folder / f"{prefix}{start // SHARD:04d}.npz")
-            parts.append(shuffled[start : start + SHARD])
+def phonemize(task: tuple[int, list[str]]) -> list[tuple[str, bool, list[int]]]:
+    """(sentence, British?, phoneme ids) of the sentences that the G2P can read."""
+    from hibari import Hibari
+    from hibari.g2p import G2P
+
+    first, texts = task
+    hibari, readers = Hibari(threads=1), (G2P(), G2P(british=True))
+    rows = []
+    for number, text in enumerate(texts, start=first):
+        british = random.Random(number).random() < BRITISH_SHARE
+        phonemes = " ".join(readers[british](part) for part in hibari.split_sentences(text))
+        ids = hibari.ids(phonemes)
+        if 4 <= len(ids) <= MOST_PHONEMES:
+            rows.append((text, british, ids))
+    return rows
+
+
+def owners(ranks: list[int], encoder: tiktoken.Encoding) -> tuple[list[int], list[int]]:
+    """(index of the word that each token belongs to, its size in bytes)."""
+    word, size, current = [], [], -1
+    for rank in ranks:
+        piece = encoder.decode_single_token_bytes(rank)
+        current += current < 0 or piece.startswith(b" ")
+        word.append(current)
+        size.append(len(piece))
+    return word, size
+
+
+def build(work: Path, exclude: set[str], vocabulary: list[bytes] | None, processes: int) -> None:
+    """Write `work`/corpus.npz, texts.json and vocabulary.json.
+
+    exclude: `text_hash` of sentences that must not be trained on; vocabulary: None learns one.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    texts = corpus_texts(exclude)
+    tasks = [(i, texts[i : i + PART]) for i in range(0, len(texts), PART)]
     with ProcessPoolExecutor(processes) as pool:
-        frames = 0
-        for file, count in zip(files, pool.map(make_shard, files, parts), strict=True):
-            frames += count
-            print(f"{file.stem}: {frames / 12.5 / 3600:.2f} h", flush=True)
+        rows = [row for part in pool.map(phonemize, tasks) for row in part]
+    write(work, rows, vocabulary or learn_bpe([text for text, _, _ in rows], VOCABULARY))
+
+
+def write(work: Path, rows: list[tuple[str, bool, list[int]]], vocabulary: list[bytes]) -> None:
+    """The files of `build`."""
+    encoder = text_encoder(vocabulary)
+    ranks = [encoder.encode_ordinary(text) for text, _, _ in rows]
+    owned = [owners(r, encoder) for r in ranks]
+    np.savez_compressed(
+        work / "corpus.npz",
+        tokens=np.array([x for r in ranks for x in r], np.uint16),
+        word=np.array([x for word, _ in owned for x in word], np.uint8),
+        size=np.array([x for _, size in owned for x in size], np.uint8),
+        token_counts=np.array([len(r) for r in ranks]),
+        phonemes=np.array([x for _, _, ids in rows for x in ids], np.uint8),
+        phoneme_counts=np.array([len(ids) for _, _, ids in rows]),
+        words=np.array([len(text.split()) for text, _, _ in rows]),
+        british=np.array([british for _, british, _ in rows]),
+        held_out=np.array([is_held_out(text) for text, _, _ in rows]),
+    )
+    (work / "texts.json").write_text(json.dumps([text for text, _, _ in rows]), "utf-8")
+    (work / "vocabulary.json").write_text(json.dumps([t.hex() for t in vocabulary]), "utf-8")

@@ -1,76 +1,104 @@
-"""Critics for the decoder's adversarial stage: small networks that look at log mel spectra as images.
+"""Critics for the codec: networks that tell recorded from decoded speech.
 
-A decoder that is only regressed answers with the mean of what its codes allow: envelopes without
-detail, which is most of what makes it sound like a vocoder. The waveform's phase needs no critic, it
-is locked to the codes (`synth.py`); so spectra suffice, at two resolutions, at a tenth of the cost of
-critics of samples or of complex spectra.
+Complex spectra at three resolutions as images (Défossez et al. 2022), and the waveform folded at five
+periods (Kong et al. 2020). A decoder that is only regressed answers with the mean of what its codes
+allow, which is a buzz; the critics make it choose.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
-from flowvox.reference.training.spectral import mel_filters
-
-SIZES = (512, 2048)  # STFT windows: one resolves the pulses in time, one the harmonics
-CHANNELS = 16
-FLOOR = 1e-2
-# Kernel and stride over (time, mel band).
-LAYERS = (((3, 5), (1, 2)), ((4, 5), (2, 2)), ((4, 5), (2, 2)), ((3, 3), (1, 1)))
+SIZES = (2048, 1024, 512)
+PERIODS = (2, 3, 5, 7, 11)
+CHANNELS = 32
+PERIOD_CHANNELS = (16, 64, 128, 256)
+SLOPE = 0.1
 
 Opinion = tuple[Tensor, list[Tensor]]  # (a score for each patch, the features of each layer)
 
 
 class SpectrumCritic(nn.Module):
-    """Samples [B, n] -> a score for each patch of their log mel spectrum: 1 recorded, 0 decoded.
-
-    The steps from band to band are an input of their own: they are what regression smooths away.
-    """
+    """Samples [B, n] -> a score for each patch of their complex spectrum: 1 recorded, 0 decoded."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
         self.window: Tensor
-        self.mel: Tensor
         self.register_buffer("window", torch.hann_window(size), persistent=False)
-        self.register_buffer("mel", mel_filters(size), persistent=False)
-        widths = [2, CHANNELS, 2 * CHANNELS, 4 * CHANNELS, 4 * CHANNELS]
+        c = CHANNELS
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, kernel, stride, padding=(1, kernel[1] // 2))
-            for a, b, (kernel, stride) in zip(widths, widths[1:], LAYERS, strict=False)
+            [weight_norm(nn.Conv2d(2, c, (3, 9), padding=(1, 4)))]
+            + [
+                weight_norm(nn.Conv2d(c, c, (3, 9), stride=(1, 2), dilation=(d, 1), padding=(d, 4)))
+                for d in (1, 2, 4)
+            ]
+            + [weight_norm(nn.Conv2d(c, c, (3, 3), padding=1))]
         )
-        self.score = nn.Conv2d(widths[-1], 1, 3, padding=1)
+        self.score = weight_norm(nn.Conv2d(c, 1, 3, padding=1))
 
     def forward(self, samples: Tensor) -> Opinion:
-        spectrum = torch.stft(
-            samples, self.size, self.size // 4, window=self.window, return_complex=True
-        )
-        magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-8).sqrt()
-        levels = torch.log(magnitude.transpose(1, 2) @ self.mel + FLOOR)
-        detail = F.pad(levels.diff(dim=2), (0, 1))
-        x, features = torch.stack([levels / 3, 2 * detail], dim=1), []
+        with torch.autocast(samples.device.type, enabled=False):
+            spectrum = torch.stft(
+                samples.float(), self.size, self.size // 4, window=self.window,
+                normalized=True, return_complex=True,
+            )  # fmt: skip
+            # loud partials would hide the rest: the magnitude is compressed, the phase kept
+            squared = spectrum.real.square() + spectrum.imag.square()
+            shrink = (squared + 1e-5).pow(-0.25)
+            x = torch.stack([spectrum.real * shrink, spectrum.imag * shrink], 1).transpose(2, 3)
+        features = []
         for convolution in self.convolutions:
-            x = F.leaky_relu(convolution(x), 0.2)
+            x = F.leaky_relu(convolution(x), SLOPE)
+            features.append(x)
+        return self.score(x), features
+
+
+class PeriodCritic(nn.Module):
+    """Samples [B, n] folded into rows of `period`: what repeats and what does not."""
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+        widths = (1, *PERIOD_CHANNELS)
+        self.convolutions = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, (5, 1), (3, 1), padding=(2, 0)))
+            for a, b in itertools.pairwise(widths)
+        )
+        self.score = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
+
+    def forward(self, samples: Tensor) -> Opinion:
+        rows = samples.shape[-1] // self.period
+        x = samples[:, : rows * self.period].view(len(samples), 1, rows, self.period)
+        features = []
+        for convolution in self.convolutions:
+            x = F.leaky_relu(convolution(x), SLOPE)
             features.append(x)
         return self.score(x), features
 
 
 class Critics(nn.Module):
-    """One critic for each of SIZES; the least-squares losses of both sides."""
+    """All of them; the least-squares losses of both sides (Mao et al. 2017)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.each = nn.ModuleList(SpectrumCritic(size) for size in SIZES)
+        self.each = nn.ModuleList(
+            [*(SpectrumCritic(size) for size in SIZES), *(PeriodCritic(p) for p in PERIODS)]
+        )
 
     def judge(self, output: Tensor, target: Tensor) -> Tensor:
-        """What the critics minimize (Mao et al. 2017)."""
-        total = torch.zeros(())
+        """What the critics minimize."""
+        losses = []
+        both = torch.cat([target, output.detach()])
         for critic in self.each:
-            real, fake = critic(target)[0], critic(output.detach())[0]
-            total = total + (real - 1).square().mean() + fake.square().mean()
-        return total / len(self.each)
+            real, fake = critic(both)[0].float().chunk(2)
+            losses.append((real - 1).square().mean() + fake.square().mean())
+        return torch.stack(losses).mean()
 
     def please(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """What the decoder minimizes: `adversarial`, and `features`, relative L1 (Larsen et al. 2016).
@@ -78,13 +106,18 @@ class Critics(nn.Module):
         No gradient reaches the critics.
         """
         self.requires_grad_(requires_grad=False)
-        adversarial, distance, count = torch.zeros(()), torch.zeros(()), 0
+        adversarial, distances = [], []
         for critic in self.each:
             score, features = critic(output)
-            adversarial = adversarial + (score - 1).square().mean() / len(self.each)
+            adversarial.append((score.float() - 1).square().mean())
             with torch.no_grad():
                 _, wanted = critic(target)
-            for a, b in zip(features, wanted, strict=True):
-                distance, count = distance + F.l1_loss(a, b) / b.abs().mean(), count + 1
+            distances += [
+                F.l1_loss(a.float(), b.float()) / b.float().abs().mean()
+                for a, b in zip(features, wanted, strict=True)
+            ]
         self.requires_grad_(requires_grad=True)
-        return {"adversarial": adversarial, "features": distance / count}
+        return {
+            "adversarial": torch.stack(adversarial).mean(),
+            "features": torch.stack(distances).mean(),
+        }

@@ -2,17 +2,18 @@
 
 Auxiliary losses, dropped after training, make it learn from hours instead of weeks of speech: attention
 heads of two layers are told which text token is being spoken (the teacher's durations), and linear
-probes on the hidden state predict the phoneme and the acoustic codes.
+probes on the hidden state predict phonemes and acoustic codes.
 
-The flow head learns the expected acoustic values instead of their distribution. Independent draws per
-frame have twice the error of the expectation, and the next frame hears them as its history. What is
-expected depends on the semantic code that the same hidden state will choose, so the target is moved
-there (`_expected`): the frame commits itself to one timing of the sounds instead of blurring several.
+The flow head learns the distribution of the acoustic values, drawn together towards its mean
+(`SPREAD`): a small model's own draws are its history, and the published noise has no temperature to
+turn down. What the mean is depends on the semantic code that the same hidden state will choose, so the
+target is moved there: the frame commits itself to one timing of the sounds.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,46 +23,45 @@ from torch.nn import functional as F
 
 from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.reference.backbone import Backbone
-from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.flow import FlowHead, quantize_latents
 from flowvox.reference.layers import rope_table
-from flowvox.reference.training.batches import AUDIO, Batch, Index, Sampler
-from flowvox.reference.training.codes import CodeSpace
-from flowvox.reference.training.dataset import Dataset
-from flowvox.reference.training.fast import attend, embed_values, layer_rows, typed, velocity
+from flowvox.reference.training.batches import Batch, Sampler, Utterances
+from flowvox.reference.training.fast import (
+    embed_values,
+    feed_forward,
+    guided_scores,
+    normed,
+    projected,
+    typed,
+    velocity,
+)
 from flowvox.reference.training.optim import Optimizers
-from flowvox.reference.training.script import script_utterances
+from flowvox.reference.training.semantics import PHONEMES
 from flowvox.reference.training.session import Session
-from flowvox.tensors import FLOW
 
-# Heads 0 and 1 of these layers follow the current and the next text token. Layer 2 can only match
-# sounds with tokens (exact in 69 % of the frames of long sentences); layer 4 also knows, through
-# layer 3, where layer 2 was looking before.
-GUIDED_LAYERS = (2, 4)
+# Heads 0 and 1 of these layers follow the current and the next text token. The first can only match
+# sounds with tokens; the second also knows where the first was looking before.
+GUIDED_LAYERS = (2, 5)
 CONDITION_DROPOUT = 0.1
-OWN_FROM, OWN_SHARE = 0.2, 0.5  # when the model begins to hear itself, and in how many batches
-OWN_AGAIN = 0.5  # share of these whose new history was itself predicted from own history
+OWN_FROM, OWN_SHARE = 0.15, 0.5  # when the model begins to hear itself, and in how many batches
 MOST_OWN = 0.8  # largest share of own history in a batch
-SCRIPT_SHARE = 0.15  # of the batches: `script.py`
+OWN_STEPS = 3  # Euler steps of the history's acoustic values
+SPREAD = 0.7  # of the acoustic values around their mean
 ACOUSTIC_LEVELS = 21
-FLOW_SHARE = 0.35  # of the frames in a step: the head learns faster than the backbone
-PHONEMES = 180
-EVALUATE_EVERY = 250
-MATRIX_LR = 5e-3  # Muon's
-WEIGHTS = {"semantic": 0.5, "flow": 6.0, "attention": 0.6, "phoneme": 0.5, "probe": 6.0}
+TIMES_PER_FRAME = 2  # points of the flow learned per frame and step
+EVALUATE_EVERY = 500
+WEIGHTS = {"semantic": 0.5, "flow": 2.0, "attention": 0.3, "phoneme": 0.2, "probe": 2.0}
 
 
 class LanguageModel(nn.Module):
-    """Backbone, flow head and the probes. `importance` [36]: weights of the acoustic values."""
+    """Backbone, flow head and the probes."""
 
-    def __init__(self, config: ModelConfig, importance: Tensor) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.backbone = Backbone(config)
         self.flow = FlowHead(config)
         self.phoneme_probe = nn.Linear(config.backbone.dim, 2 * PHONEMES)
         self.code_probe = nn.Linear(config.backbone.dim, config.codec.acoustic_dim)
-        self.importance: Tensor
-        self.register_buffer("importance", importance, persistent=False)
         self.apply(self._initialize)
         for stack in (self.backbone.layers, self.flow.layers):
             for layer in typed(stack):
@@ -79,42 +79,47 @@ class LanguageModel(nn.Module):
             nn.init.normal_(module.weight, std=0.05)
 
     def hidden(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """(hidden states that predict each frame and END [M, dim], attention loss and hits)."""
+        """(hidden states that predict each frame and END [M + B, dim], attention loss and hits)."""
         backbone, c = self.backbone, self.backbone.config
-        x = torch.zeros(*batch.ids.shape, c.dim)
+        x = torch.zeros(*batch.ids.shape, c.dim, device=batch.ids.device)
         x[batch.is_token] = backbone.embed_tokens(batch.ids[batch.is_token])
         x[batch.is_code] = embed_values(backbone, batch.values)
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
-        length = x.shape[1]
-        rope = rope_table(torch.arange(length), c.head_dim, c.rope_theta, dtype)
-        future = torch.ones(length, length, dtype=torch.bool).triu(1)
-        guided = {"attention": torch.zeros(()), "hit": torch.zeros(())}
-        *early, last = typed(backbone.layers)
-        for i, layer in enumerate(early):
-            context, scores = attend(layer.attention, layer.attention_norm(x), rope, future)
+        positions = torch.arange(x.shape[1], device=x.device)
+        table = rope_table(positions, c.head_dim, c.rope_theta, torch.float32)
+        if x.is_cuda:
+            table = table.bfloat16()
+        rope = (table[..., 0], table[..., 1])
+        losses, hit = [], x.new_zeros(())
+        for i, layer in enumerate(typed(backbone.layers)):
+            q, k, v = projected(layer.attention, normed(layer.attention_norm, x), rope)
+            context = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             if i in GUIDED_LAYERS:
-                loss, hit = guidance(scores, (batch.attend, batch.attend_next))
-                guided = {"attention": guided["attention"] + loss, "hit": hit}
-            x = x + layer.attention.wo(context)
-            x = x + layer.feed_forward(layer.ffn_norm(x))
-        return backbone.norm(layer_rows(last, x, rope, future, batch.predicts)), guided
+                loss, hit = guidance(q, k, batch)
+                losses.append(loss)
+            x = x + layer.attention.wo(context.transpose(1, 2).flatten(2))
+            x = feed_forward(layer, x)
+        return normed(backbone.norm, x[batch.predicts]), {
+            "attention": torch.stack(losses).sum(), "hit": hit
+        }  # fmt: skip
 
     @torch.no_grad()
     def own_history(self, batch: Batch) -> Batch:
         """The batch with a random share of its history replaced by what the model itself would say.
 
-        Without this, free running meets errors that training never showed: words were half
-        understood under teacher forcing and not at all when running freely.
+        Without this, free running meets errors that training never showed.
         """
+        device = batch.ids.device
         hidden = self.hidden(batch)[0][~batch.is_end]
-        history = torch.where(batch.ids[batch.is_code] != AUDIO)[0]
-        chosen = torch.rand(len(history)) < torch.rand(()) * MOST_OWN
+        history = batch.is_history.nonzero().squeeze(1)
+        chosen = torch.rand(len(history), device=device) < torch.rand((), device=device) * MOST_OWN
         history, hidden = history[chosen], hidden[chosen]
         semantic = self.flow.semantic_logits(hidden).argmax(-1)
-        noise = torch.randn(len(hidden), batch.latents.shape[1])
-        x = noise + velocity(self.flow, noise, torch.zeros(len(noise)), hidden).float()
-        codes = quantize_latents(x, ACOUSTIC_LEVELS)
+        x = torch.randn(len(hidden), batch.latents.shape[1], device=device)
+        for i in range(OWN_STEPS):
+            times = torch.full((len(x),), i / OWN_STEPS, device=device)
+            x = x + velocity(self.flow, x, times, hidden).float() / OWN_STEPS
         values = batch.values.clone()
+        codes = quantize_latents(x, ACOUSTIC_LEVELS)
         values[history] = torch.cat([semantic[:, None], codes + SPECIAL_CODES], dim=1)
         return dataclasses.replace(batch, values=values)
 
@@ -127,42 +132,38 @@ class LanguageModel(nn.Module):
         true, chosen = batch.semantic[here], logits[here].detach()[:, 2:].argmax(-1) + 2
         probe = self.code_probe(frames).float()
         shift = self.commitment(chosen) - self.commitment(true)
-        expected = (probe + self.commitment(chosen)).detach().clamp(-1, 1)
-        target = (batch.latents + shift).detach().clamp(-1, 1)
+        mean = (probe + self.commitment(chosen)).detach()
+        target = torch.lerp(mean, batch.latents + shift.detach(), SPREAD).clamp(-1, 1)
         return {
             "semantic": F.cross_entropy(logits.float(), batch.semantic),
-            "flow": self._flow_loss(frames, expected, target),
+            "flow": self._flow_loss(frames, target),
             "attention": guided["attention"],
             "phoneme": F.cross_entropy(phonemes.float(), batch.phonemes.flatten()),
-            "probe": self._distance(probe + self.commitment(true), batch.latents),
+            "probe": F.mse_loss(probe + self.commitment(true), batch.latents),
         }
 
-    def _distance(self, a: Tensor, b: Tensor) -> Tensor:
-        return ((a - b).square() * self.importance).mean()
-
-    def _flow_loss(self, hidden: Tensor, expected: Tensor, target: Tensor) -> Tensor:
-        """Regression of `target` by x_t + (1 - t) v on paths from noise to `expected`.
-
-        The paths know no more of the target than `hidden` does, so the best v leads to the mean of
-        the target given `hidden`; all paths of one frame end there.
-        """
-        some = torch.rand(len(hidden)) < FLOW_SHARE
-        hidden, expected, target = hidden[some], expected[some], target[some]
-        keep = torch.rand(len(hidden), 1) >= CONDITION_DROPOUT
-        times = torch.rand(len(target))
-        x = torch.lerp(torch.randn_like(target), expected, times[:, None])
-        reached = x + (1 - times[:, None]) * velocity(self.flow, x, times, hidden * keep)
-        return self._distance(reached, target)
+    def _flow_loss(self, hidden: Tensor, target: Tensor) -> Tensor:
+        """Conditional flow matching (Lipman et al. 2023) on straight paths from noise to `target`."""
+        hidden = hidden.repeat(TIMES_PER_FRAME, 1)
+        target = target.repeat(TIMES_PER_FRAME, 1)
+        keep = torch.rand(len(hidden), 1, device=hidden.device) >= CONDITION_DROPOUT
+        times = torch.rand(len(target), device=hidden.device)
+        noise = torch.randn_like(target)
+        x = torch.lerp(noise, target, times[:, None])
+        return F.mse_loss(velocity(self.flow, x, times, hidden * keep).float(), target - noise)
 
 
-def guidance(scores: Tensor, targets: tuple[Index, Index]) -> tuple[Tensor, Tensor]:
-    """Heads 0 and 1 of scores [B, heads, S, S]: (cross-entropy, share of head 0 that is right)."""
-    total, hits = torch.zeros(()), []
-    for head, (rows, columns, keys) in enumerate(targets):
-        chosen = scores[rows, head, columns].float()
-        total = total + F.cross_entropy(chosen, keys) / len(targets)
-        hits.append((chosen.argmax(-1) == keys).float().mean())
-    return total, hits[0].detach()
+def guidance(q: Tensor, k: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Heads 0 and 1 of q, k [B, heads, S, head_dim]: (cross-entropy, share of head 0 that is right)."""
+    total, hit = q.new_zeros((), dtype=torch.float32), q.new_zeros(())
+    known = batch.key >= 0
+    row, position = batch.row[known], batch.position[known]
+    for head, keys in enumerate((batch.key[known], batch.next_key[known])):
+        scores = guided_scores(q[:, head], k[:, head], row, position)
+        total = total + F.cross_entropy(scores, keys) / 2
+        if head == 0:
+            hit = (scores.argmax(-1) == keys).float().mean().detach()
+    return total, hit
 
 
 @torch.no_grad()
@@ -171,18 +172,19 @@ def evaluate(model: LanguageModel, batches: list[Batch]) -> dict[str, float]:
     sums: dict[str, list[float]] = {}
     for batch in batches:
         hidden, guided = model.hidden(batch)
-        logits = model.flow.semantic_logits(hidden)
+        logits = model.flow.semantic_logits(hidden).float()
         hit = logits.argmax(-1) == batch.semantic
-        frames = hidden[~batch.is_end]
-        torch.manual_seed(7)
-        sample = model.flow.sample(frames, torch.randn_like(batch.latents)).clamp(-1, 1)
+        frames = hidden[~batch.is_end].float()
+        true = batch.semantic[~batch.is_end]
+        mean = model.code_probe(frames) + model.commitment(true)
+        sample = model.flow.sample(frames, torch.randn_like(batch.latents)).float().clamp(-1, 1)
         variance = batch.latents.var(dim=0).sum()
         row = {
             "accuracy": hit[~batch.is_end].float().mean(),
             "end": hit[batch.is_end].float().mean(),
             "false_end": (logits[~batch.is_end].argmax(-1) == END_VALUE).float().mean(),
             "error": (sample - batch.latents).square().mean(0).sum() / variance,
-            "attention": guided["attention"],
+            "mean_error": (mean - batch.latents).square().mean(0).sum() / variance,
             "hit": guided["hit"],
             "cross_entropy": F.cross_entropy(logits, batch.semantic),
         }
@@ -191,50 +193,42 @@ def evaluate(model: LanguageModel, batches: list[Batch]) -> dict[str, float]:
     return {f"held_{name}": float(np.mean(values)) for name, values in sums.items()}
 
 
-def started(work: Path, start: Path | None) -> LanguageModel:
-    """A fresh model, or one with the weights of the checkpoint `start` (its probes are fresh)."""
-    deviations = torch.from_numpy(CodeSpace.load(work / "codes.npz").scale).sqrt()
-    importance = torch.cat([torch.ones(2), deviations / deviations.mean()])
-    model = LanguageModel(ModelConfig.load(work / "params.json"), importance)
-    if start:
-        checkpoint = Checkpoint.open(start)
-        for part, prefix in ((model.backbone, ""), (model.flow, FLOW)):
-            names = {name: prefix + name for name in part.state_dict()}
-            part.load_state_dict(
-                {k: torch.from_numpy(checkpoint.read(v)) for k, v in names.items()}
-            )
-    return model
-
-
 def train(
-    work: Path, minutes: float, frames: int, lr: float, matrix_lr: float, start: Path | None
+    work: Path, minutes: float, positions: int, lr: float, matrix_lr: float, device: str
 ) -> None:
-    """Train for `minutes`, about `frames` codec frames per step; resumes from `work`/lm."""
+    """Train for `minutes`, about `positions` positions per step; resumes from `work`/lm."""
     torch.manual_seed(11)
-    data, model = Dataset.load(work), started(work, start)
+    config = ModelConfig.load(work / "params.json")
+    data, model = Utterances(work, device), LanguageModel(config).to(device)
     optimizers = Optimizers(model, lr, matrix_lr)
-    session = Session(work / "lm", model, optimizers, minutes, decay=0.997)
-    sampler = Sampler(data, ModelConfig.load(work / "params.json"), frames, seed=session.number)
-    general = sampler.training
-    script = np.array([i for voice in range(2) for i in script_utterances(data, voice)])
+    session = Session(work / "lm", model, optimizers, minutes, decay=0.999)
+    sampler = Sampler(data, config, positions, seed=session.number)
     held = sampler.held_out_batches(4)
+    half = torch.bfloat16
     while session.progress < 1:
-        sampler.training = script if torch.rand(()) < SCRIPT_SHARE else general
-        batch = sampler.batch(1.0 if start else session.progress)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        batch = sampler.batch()
+        with torch.autocast(torch.device(device).type, dtype=half):
             if session.progress > OWN_FROM and torch.rand(()) < OWN_SHARE:
                 batch = model.own_history(batch)
-                if torch.rand(()) < OWN_AGAIN:
-                    batch = model.own_history(batch)
             terms = model.losses(batch)
         loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         session.step()
-        if session.number % 25 == 0:
+        if session.number % 50 == 0:
             session.log(**{name: value.item() for name, value in terms.items()})
         if session.number % EVALUATE_EVERY == 0:
-            current = {k: v.clone() for k, v in model.state_dict().items()}
-            model.load_state_dict(session.average)
-            session.log(**evaluate(model, held))
-            model.load_state_dict(current)
+            evaluate_average(model, session, held, device)
+    evaluate_average(model, session, held, device)
     session.save()
+    (work / "lm" / "done.json").write_text(json.dumps({"steps": session.number}))
+
+
+def evaluate_average(
+    model: LanguageModel, session: Session, held: list[Batch], device: str
+) -> None:
+    """Log `evaluate` of the moving average."""
+    current = {k: v.clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(session.average)
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+        session.log(**evaluate(model, held))
+    model.load_state_dict(current)

@@ -18,10 +18,9 @@ SAVE_EVERY = 240  # seconds
 
 
 class Session:
-    """One training run with a budget in minutes of processor time of the thread that drives it.
+    """One training run with a budget in minutes; the learning rate falls with the share used.
 
-    Time in which the training is paused or other programs have the processor does not count: the
-    learning rate falls with the work that was done.
+    The budget counts the time spent in steps, over all interruptions together.
     """
 
     def __init__(
@@ -34,12 +33,16 @@ class Session:
         self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
         file = folder / "latest.pt"
         if file.exists():
-            state = torch.load(file, weights_only=True)
+            device = next(model.parameters()).device
+            state = torch.load(file, weights_only=True, map_location=device)
             model.load_state_dict(state["model"])
             optimizers.load_state_dict(state["optimizers"])
             self.average = state["average"]
             self.number, self.seconds = state["number"], state["seconds"]
-        self._clock, self._saved = time.thread_time(), time.monotonic()
+        floating = [(k, v) for k, v in model.state_dict().items() if v.is_floating_point()]
+        self._followed = [v for _, v in floating]
+        self._follow = [self.average[k] for k, _ in floating]
+        self._clock = self._saved = time.monotonic()
         self._asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop_after_step)
 
@@ -60,13 +63,11 @@ class Session:
         self.optimizers.step(self.number, self.progress)
         self.number += 1
         rate = min(self.decay, (1 + self.number) / (20 + self.number))
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - rate)
-        now = time.thread_time()
+        torch._foreach_lerp_(self._follow, self._followed, 1 - rate)
+        now = time.monotonic()
         self.seconds += now - self._clock
         self._clock = now
-        if self._asked_to_stop or time.monotonic() - self._saved > SAVE_EVERY:
+        if self._asked_to_stop or now - self._saved > SAVE_EVERY:
             self.save()
         if self._asked_to_stop:
             raise SystemExit(0)
@@ -86,8 +87,8 @@ class Session:
 
     def log(self, **values: Any) -> None:
         """Append a line to log.jsonl and print it."""
-        row = {"step": self.number, "minutes": round(self.seconds / 60, 1)}
+        row = {"step": self.number, "minutes": round(self.seconds / 60, 2)}
         row |= {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+        print(self.folder.name, json.dumps(row), flush=True)

@@ -1,4 +1,4 @@
-"""The decoder's loss: compressed spectra at four resolutions, with and without phase."""
+"""The codec's regression loss: magnitudes and log mel magnitudes at four resolutions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 SIZES = (256, 512, 1024, 2048)
 FLOOR = 1e-3
+MEL_FLOOR = 5e-3
 MEL_BANDS = 64
 
 
@@ -23,8 +24,7 @@ def mel_filters(size: int, rate: int = 24000) -> Tensor:
 class SpectralLoss(torch.nn.Module):
     """Mean over resolutions of L1 distances between spectra S of two signals.
 
-    `phase`: |S|^0.5 e^(i arg S), which a phase-locked target makes learnable; `level`: |S|^0.5;
-    `mel`: log mel magnitudes, what the recognizer and the ear mostly hear.
+    `level`: |S|^0.5; `log`: log |S|; `mel`: log mel magnitudes, what the ear mostly hears.
     """
 
     def __init__(self) -> None:
@@ -35,22 +35,18 @@ class SpectralLoss(torch.nn.Module):
 
     def forward(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """output, target: [B, samples]."""
-        sums = {"phase": torch.zeros(()), "level": torch.zeros(()), "mel": torch.zeros(())}
+        zero = output.new_zeros(())
+        sums = {"level": zero, "log": zero, "mel": zero}
         for size in SIZES:
-            a, b = (self._spectrum(x, size) for x in (output, target))
-            magnitude_a, magnitude_b = a.square().sum(-1).sqrt(), b.square().sum(-1).sqrt()
-            root_a, root_b = magnitude_a.sqrt(), magnitude_b.sqrt()
-            phase = (a / root_a[..., None] - b / root_b[..., None]).abs().mean()
-            mel = getattr(self, f"mel_{size}")
-            log_a, log_b = (
-                torch.log(m.transpose(1, 2) @ mel + FLOOR * 10) for m in (magnitude_a, magnitude_b)
-            )
-            sums["phase"] = sums["phase"] + phase / len(SIZES)
-            sums["level"] = sums["level"] + F.l1_loss(root_a, root_b) / len(SIZES)
-            sums["mel"] = sums["mel"] + F.l1_loss(log_a, log_b) / len(SIZES)
+            a, b = (self._magnitude(x, size) for x in (output, target))
+            filters = getattr(self, f"mel_{size}")
+            mel_a, mel_b = (torch.log(m.transpose(1, 2) @ filters + MEL_FLOOR) for m in (a, b))
+            sums["level"] = sums["level"] + F.l1_loss(a.sqrt(), b.sqrt()) / len(SIZES)
+            sums["log"] = sums["log"] + F.l1_loss((a + 1e-2).log(), (b + 1e-2).log()) / len(SIZES)
+            sums["mel"] = sums["mel"] + F.l1_loss(mel_a, mel_b) / len(SIZES)
         return sums
 
-    def _spectrum(self, x: Tensor, size: int) -> Tensor:
+    def _magnitude(self, x: Tensor, size: int) -> Tensor:
         window = getattr(self, f"window_{size}")
         spectrum = torch.stft(x, size, size // 4, window=window, return_complex=True)
-        return torch.view_as_real(spectrum) + FLOOR * 0.5**0.5
+        return (spectrum.real.square() + spectrum.imag.square() + FLOOR**2).sqrt()

@@ -1,6 +1,7 @@
-"""Sentences for the corpus: Debian's `fortunes` and WordNet's examples, cleaned to plain English.
+"""Sentences for the corpus: Debian's `fortunes` and WordNet, cleaned to plain English.
 
 Held-out sentences are chosen by hash, so the split never depends on order or on a random state.
+Sentences of the evaluation suites are left out altogether.
 """
 
 from __future__ import annotations
@@ -8,11 +9,15 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 FORTUNES = Path("/usr/share/games/fortunes")
 WORDNET = Path("/usr/share/wordnet")  # Debian's `wordnet-base`
+PARTS_OF_SPEECH = ("adj", "adv", "noun", "verb")
 SHORTEST, LONGEST = 12, 120  # characters
+LONGEST_JOINED = 230
+DEFINITIONS = 30_000  # of 100,000
 HELD_OUT_SHARE = 1 / 40
 _SENTENCE = re.compile(r"[A-Z][A-Za-z' ,;:\-]*[A-Za-z'][.?!]")
 # Abbreviations, run-together words, dashes, single letters.
@@ -30,62 +35,202 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(normalized(text).encode()).hexdigest()[:16]
 
 
+def parts_of(text: str) -> list[str]:
+    """The text itself and each of its sentences."""
+    return [text, *re.split(r"(?<=[.?!])\s+", text)]
+
+
 def is_held_out(text: str) -> bool:
     """True for the sentences that never enter training."""
     return int(text_hash(text), 16) / 16**16 < HELD_OUT_SHARE
 
 
+def _clean(text: str) -> str | None:
+    """The text if it is a plain sentence of a usual length, else None."""
+    plain = SHORTEST <= len(text) <= LONGEST and _SENTENCE.fullmatch(text)
+    return text if plain and not _UNSPEAKABLE.search(text) else None
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        found.setdefault(normalized(text), text)
+    return list(found.values())
+
+
 def read_sentences(folder: Path = FORTUNES) -> list[str]:
     """Unique clean sentences of every fortune file that is not another language or ASCII art."""
-    found: dict[str, str] = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix or file.name in {"ascii-art", "de", "translate-me"} or file.is_dir():
-            continue
-        for fortune in file.read_text(encoding="utf-8", errors="ignore").split("\n%\n"):
-            plain = " ".join(re.sub(r"\t--.*", "", fortune, flags=re.S).split())
-            for sentence in re.split(r'(?<=[.?!])["\')]*\s+["\'(]*', plain):
-                clean = sentence.strip("\"'() ")
-                if not SHORTEST <= len(clean) <= LONGEST or not _SENTENCE.fullmatch(clean):
-                    continue
-                if _UNSPEAKABLE.search(clean):
-                    continue
-                found.setdefault(normalized(clean), clean)
-    return list(found.values())
+
+    def sentences() -> Iterator[str]:
+        for file in sorted(folder.iterdir()):
+            if file.suffix or file.name in {"ascii-art", "de", "translate-me"} or file.is_dir():
+                continue
+            for fortune in file.read_text(encoding="utf-8", errors="ignore").split("\n%\n"):
+                plain = " ".join(re.sub(r"\t--.*", "", fortune, flags=re.S).split())
+                for sentence in re.split(r'(?<=[.?!])["\')]*\s+["\'(]*', plain):
+                    if clean := _clean(sentence.strip("\"'() ")):
+                        yield clean
+
+    return _unique(sentences())
+
+
+def _glosses(folder: Path) -> Iterator[str]:
+    for part in PARTS_OF_SPEECH:
+        for line in (folder / f"data.{part}").read_text("utf-8", errors="ignore").splitlines():
+            if not line.startswith("  "):  # the licence is indented
+                yield line.partition("|")[2]
+
+
+def _as_sentence(phrase: str) -> str | None:
+    phrase = " ".join(phrase.split()).rstrip(".!?;, ")
+    sentence = _clean(phrase[:1].upper() + phrase[1:] + ".")
+    return sentence if sentence and len(sentence.split()) >= 3 else None
 
 
 def read_examples(folder: Path = WORDNET) -> list[str]:
     """Unique clean example phrases out of WordNet's glosses, as sentences of at least three words.
 
-    They hold 29,000 different words, three times as many as the fortunes. Held-out ones are left
-    out altogether, so that the held-out set stays the fortunes' own.
+    They hold 29,000 different words, three times as many as the fortunes.
     """
-    found: dict[str, str] = {}
-    for part in ("adj", "adv", "noun", "verb"):
-        for line in (folder / f"data.{part}").read_text("utf-8", errors="ignore").splitlines():
-            gloss = (
-                "" if line.startswith("  ") else line.partition("|")[2]
-            )  # the licence is indented
-            for example in re.findall(r'"([^"]+)"', gloss):
-                phrase = " ".join(example.split()).rstrip(".!?;, ")
-                clean = phrase[:1].upper() + phrase[1:] + "."
-                if not SHORTEST <= len(clean) <= LONGEST or not _SENTENCE.fullmatch(clean):
-                    continue
-                if len(clean.split()) < 3 or _UNSPEAKABLE.search(clean) or is_held_out(clean):
-                    continue
-                found.setdefault(normalized(clean), clean)
-    return list(found.values())
+    quoted = (example for gloss in _glosses(folder) for example in re.findall(r'"([^"]+)"', gloss))
+    return _unique(s for s in map(_as_sentence, quoted) if s)
+
+
+def read_definitions(folder: Path = WORDNET) -> list[str]:
+    """Unique clean definitions of WordNet, as sentences: the rarest words are here."""
+    plain = (re.sub(r'"[^"]*"|\([^)]*\)', "", gloss).split(";")[0] for gloss in _glosses(folder))
+    return _unique(s for s in map(_as_sentence, plain) if s)
+
+
+def read_names(folder: Path = WORDNET) -> list[str]:
+    """Proper nouns of WordNet: people, places, works."""
+    found = set()
+    for line in (folder / "data.noun").read_text("utf-8", errors="ignore").splitlines():
+        if not line.startswith("  "):
+            name = line.split()[4].replace("_", " ")
+            if re.fullmatch(r"([A-Z][a-z]+)( [A-Z][a-z]+){0,2}", name):
+                found.add(name)
+    return sorted(found)
+
+
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+
+def spelled(number: int) -> str:
+    """A whole number under a million in English words."""
+    if number < 20:
+        return _ONES[number]
+    if number < 100:
+        ten, one = divmod(number, 10)
+        return _TENS[ten - 2] + (f"-{_ONES[one]}" if one else "")
+    for size, name in ((1000, "thousand"), (100, "hundred")):
+        if number >= size:
+            many, rest = divmod(number, size)
+            return f"{spelled(many)} {name}" + (f" {spelled(rest)}" if rest else "")
+    raise ValueError(f"{number} is negative")
+
+
+_NUMBERED = (
+    "There are {a} of them and {b} of us.", "It costs {a} dollars and {b} cents.",
+    "The train leaves at {c} {d} from platform {e}.", "Chapter {e}, page {a}.",
+    "In nineteen {d} there were {a} people here.", "Room {a} is on the {o} floor.",
+    "The answer is {a}.", "My number is {c}, {e}, {c}, {e}, {c}.", "We waited for {d} minutes.",
+    "She counted to {b} and then to {a}.", "About {a} miles, give or take {d}.", "{A}.",
+    "The {o} of {m} is {d} days away.", "Is it {a} or {b}?", "{A} plus {e} is not {b}.",
+)  # fmt: skip
+_MONTHS = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+]  # fmt: skip
+_ORDINALS = [
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+    "eleventh", "twelfth", "fifteenth", "twentieth", "thirtieth",
+]  # fmt: skip
+
+
+def number_sentences(count: int, seed: int) -> list[str]:
+    """Sentences with numbers in words."""
+    rng = random.Random(seed)
+
+    def number() -> str:
+        return spelled(rng.randrange(10 ** rng.choice([1, 2, 2, 3, 3, 4, 6])))
+
+    def sentence() -> str:
+        a, b = number(), number()
+        return rng.choice(_NUMBERED).format(
+            a=a, b=b, A=a.capitalize(), c=spelled(rng.randrange(1, 13)),
+            d=spelled(rng.randrange(10, 99)), e=spelled(rng.randrange(1, 20)),
+            o=rng.choice(_ORDINALS), m=rng.choice(_MONTHS),
+        )  # fmt: skip
+
+    return _unique(sentence() for _ in range(count))
+
+
+_NAMED = (
+    "{a} met {b} last year.", "My name is {a}.", "{a} lives in {b}.", "Have you read {a}?",
+    "This letter is for {a}.", "The road from {a} to {b} is closed.", "Good morning, {a}.",
+    "We spoke about {a} and {b}.", "{a} was never in {b}.", "Ask {a}, not {b}.",
+)  # fmt: skip
+
+
+def name_sentences(names: list[str], count: int, seed: int) -> list[str]:
+    """Sentences about people and places."""
+    rng = random.Random(seed)
+    return _unique(
+        rng.choice(_NAMED).format(a=rng.choice(names), b=rng.choice(names)) for _ in range(count)
+    )
 
 
 def cut_phrases(sentences: list[str], count: int, seed: int) -> list[str]:
-    """Stretches of 1 to 5 words out of the sentences: the easy part of the curriculum."""
+    """Stretches of 1 to 5 words out of the sentences: short utterances, and single words."""
     rng = random.Random(seed)
     phrases: dict[str, str] = {}
     while len(phrases) < count:
         words = rng.choice(sentences).rstrip(".?!").split()
-        length = min(len(words), rng.choice([1, 2, 2, 3, 3, 4, 5]))
+        length = min(len(words), rng.choice([1, 1, 2, 2, 3, 3, 4, 5]))
         start = rng.randrange(len(words) - length + 1)
         phrase = " ".join(words[start : start + length]).strip(",;:- ")
         if len(normalized(phrase)) > 2:
-            phrase = phrase[0].upper() + phrase[1:] + "."
+            phrase = phrase[0].upper() + phrase[1:] + rng.choice(".....!?")
             phrases.setdefault(normalized(phrase), phrase)
     return list(phrases.values())
+
+
+def joined(sentences: list[str], count: int, seed: int) -> list[str]:
+    """Two to five sentences in a row: long utterances, and the pauses between sentences."""
+    rng = random.Random(seed)
+    texts: list[str] = []
+    while len(texts) < count:
+        text = rng.choice(sentences)
+        for _ in range(rng.choice([1, 1, 2, 4])):
+            longer = f"{text} {rng.choice(sentences)}"
+            text = longer if len(longer) <= LONGEST_JOINED else text
+        texts.append(text)
+    return texts
+
+
+def corpus_texts(exclude: set[str]) -> list[str]:
+    """Everything that is spoken, shuffled; no sentence whose `text_hash` is in `exclude`.
+
+    Held-out sentences are spoken, too, but by themselves only: no phrase is cut out of them, and no
+    longer text holds them.
+    """
+    sentences = [s for s in read_sentences() if text_hash(s) not in exclude]
+    known = {normalized(s) for s in sentences}
+    definitions = read_definitions()
+    random.Random(6).shuffle(definitions)
+    other = [
+        s for s in _unique(read_examples() + definitions[:DEFINITIONS])
+        if normalized(s) not in known and text_hash(s) not in exclude and not is_held_out(s)
+    ]  # fmt: skip
+    training = [s for s in sentences if not is_held_out(s)]
+    texts = sentences + other
+    texts += number_sentences(5000, seed=1) + name_sentences(read_names(), 6000, seed=2)
+    texts += cut_phrases(training + other, 10000, seed=3) + joined(training + other, 11000, seed=4)
+    texts = [t for t in texts if text_hash(t) not in exclude]
+    random.Random(5).shuffle(texts)
+    return texts

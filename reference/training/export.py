@@ -1,0 +1,63 @@
+"""Stage `export`: what leaves the machine that trained, a few files of less than 16 MB each.
+
+Weights in bfloat16, as the checkpoint has them; recordings and codes of held-out sentences to score
+with; stretches of training speech to choose the voice prompts from; and which sentences were spoken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flowvox.reference.training.codec import state_of
+from flowvox.reference.training.semantics import Semantics
+from flowvox.reference.training.speech import FRAME, PRESETS, Speech
+
+HELD_OUT, CANDIDATES = 24, 30  # utterances of each preset voice
+SHORTEST, LONGEST = 20, 110  # frames of the held-out utterances
+PROMPT_SHORTEST, PROMPT_LONGEST = 50, 90  # frames of the utterances for voice prompts
+
+
+def export(work: Path) -> None:
+    """Write `work`/export."""
+    folder = work / "export"
+    folder.mkdir(exist_ok=True)
+    language = state_of(work / "lm")
+    backbone = {k: v for k, v in language.items() if k.startswith("backbone.")}
+    flow = {k: v for k, v in language.items() if k.startswith("flow.")}
+    codec = state_of(work / "codec") | state_of(work / "decoder")
+    for name, state in {"backbone": backbone, "flow": flow, "codec": codec}.items():
+        torch.save({k: v.bfloat16().cpu() for k, v in state.items()}, folder / f"{name}.pt")
+    speech, acoustic = Speech.load(work / "speech"), np.load(work / "codes.npy", mmap_mode="r")
+    semantic = Semantics.load(work / "semantics.npz").codes
+    held = np.load(work / "held_out.npy")
+    lengths = np.diff(speech.starts)
+
+    def chosen(usable: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
+        voices = range(len(PRESETS))
+        return np.concatenate(
+            [np.flatnonzero(usable & (speech.speaker == v))[:most] for v in voices]
+        )
+
+    scored = chosen(held & (lengths >= SHORTEST) & (lengths <= LONGEST), HELD_OUT)
+    prompts = chosen(~held & (lengths >= PROMPT_SHORTEST) & (lengths <= PROMPT_LONGEST), CANDIDATES)
+    for name, rows in {"held_out": scored, "prompts": prompts}.items():
+        spans = [slice(int(speech.starts[u]), int(speech.starts[u + 1])) for u in rows]
+        np.savez_compressed(
+            folder / f"{name}.npz",
+            speaker=speech.speaker[rows],
+            sentence=speech.sentence[rows],
+            lengths=lengths[rows],
+            codes=np.concatenate(
+                [np.column_stack([semantic[s], acoustic[s]]).astype(np.int16) for s in spans]
+            ),
+            audio=np.concatenate(
+                [speech.audio[s.start * FRAME : s.stop * FRAME] for s in spans]
+                if name == "held_out"
+                else [speech.audio[:0]]
+            ),
+        )
+    np.savez_compressed(folder / "spoken.npz", sentence=speech.sentence, lengths=lengths)

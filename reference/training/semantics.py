@@ -1,0 +1,121 @@
+"""The semantic codes: which phonemes sound in a frame.
+
+They are fixed before anything is trained: four labels per 80 ms frame (the teacher's durations), each
+as a vector of what the phoneme sounds like and which it is; k-means over them; and a projection that
+makes the centroids the codec's semantic vectors. No codebook can collapse, and the codes can be
+predicted from text alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from flowvox.reference.training.spectral import mel_filters
+from flowvox.reference.training.speech import FRAME, Speech
+
+PHONEMES = 178  # Kokoro's alphabet
+LABELS = 4  # per frame
+COUNTS_PER_FRAME = 3.2  # 25 ms labels in 80 ms
+SOUND_DIMS, IDENTITY_WEIGHT = 12, 0.8
+SCALE = 0.3  # root mean square of the semantic vectors
+SAMPLE_FRAMES, SAMPLE_UTTERANCES, ROUNDS = 300_000, 3000, 25
+_WINDOW = 1024
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """labels uint8 [M, 4], codes int16 [M], vectors float32 [size, dim] of the codebook."""
+
+    labels: NDArray[np.uint8]
+    codes: NDArray[np.int16]
+    vectors: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """An .npz file."""
+        np.savez(path, labels=self.labels, codes=self.codes, vectors=self.vectors)
+
+    @classmethod
+    def load(cls, path: Path) -> Semantics:
+        """Read what `save` wrote."""
+        with np.load(path) as arrays:
+            return cls(**{name: arrays[name] for name in ("labels", "codes", "vectors")})
+
+
+def label_index(speech: Speech, positions: int) -> NDArray[np.int64]:
+    """Index into the labels of each frame at `positions` even places of it: [M, positions]."""
+    lengths = np.diff(speech.starts)
+    frame = np.arange(speech.starts[-1]) - np.repeat(speech.starts[:-1], lengths)
+    place = (frame[:, None] + (np.arange(positions) + 0.5) / positions) * COUNTS_PER_FRAME
+    begin, end = (
+        np.repeat(np.asarray(x), lengths) for x in (speech.labels[:-1], speech.labels[1:])
+    )
+    return np.minimum(begin[:, None] + place.astype(np.int64), end[:, None] - 1)
+
+
+def fit(speech: Speech, size: int, dim: int, device: str) -> Semantics:
+    """Codes for every frame, `size` of them, with vectors of `dim` values."""
+    labels = np.asarray(speech.phoneme)[label_index(speech, LABELS)]
+    table = torch.cat(
+        [_sounds(speech, device), IDENTITY_WEIGHT * torch.eye(PHONEMES, device=device)], 1
+    )
+    rows = torch.from_numpy(labels.astype(np.int64)).to(device)
+
+    def features(chosen: Tensor) -> Tensor:
+        return table[chosen].flatten(1)
+
+    generator = torch.Generator(device).manual_seed(29)
+    some = torch.randperm(len(rows), generator=generator, device=device)[:SAMPLE_FRAMES]
+    sample = features(rows[some])
+    centroids = _k_means(sample, size, generator)
+    codes = torch.cat(
+        [torch.cdist(features(r), centroids).argmin(1) for r in torch.split(rows, 1 << 16)]
+    )
+    centred = centroids - centroids.mean(0)
+    _, _, basis = torch.linalg.svd(centred, full_matrices=False)
+    vectors = centred @ basis[:dim].T
+    vectors = vectors * (SCALE / vectors.square().mean().sqrt())
+    return Semantics(labels, codes.short().cpu().numpy(), vectors.float().cpu().numpy())
+
+
+def _sounds(speech: Speech, device: str) -> Tensor:
+    """[PHONEMES, SOUND_DIMS]: principal components of each phoneme's mean log mel spectrum."""
+    window, mel = torch.hann_window(_WINDOW, device=device), mel_filters(_WINDOW).to(device)
+    sums = torch.zeros(PHONEMES, mel.shape[1], device=device)
+    counts = torch.zeros(PHONEMES, device=device)
+    for u in range(min(SAMPLE_UTTERANCES, len(speech.sentence))):
+        span = slice(int(speech.starts[u]) * FRAME, int(speech.starts[u + 1]) * FRAME)
+        audio = torch.from_numpy(np.array(speech.audio[span])).to(device).float() / 32767
+        spectrum = torch.stft(audio, _WINDOW, 600, window=window, return_complex=True).abs()
+        levels = (spectrum.T @ mel + 1e-3).log()
+        phoneme = np.asarray(speech.phoneme[int(speech.labels[u]) : int(speech.labels[u + 1])])
+        n = min(len(levels), len(phoneme))
+        index = torch.from_numpy(phoneme[:n].astype(np.int64)).to(device)
+        sums.index_add_(0, index, levels[:n])
+        counts.index_add_(0, index, torch.ones(n, device=device))
+    means = sums / counts.clamp(min=1)[:, None]
+    seen = counts > 0
+    centred = torch.where(seen[:, None], means - means[seen].mean(0), 0)
+    _, _, basis = torch.linalg.svd(centred, full_matrices=False)
+    sounds = centred @ basis[:SOUND_DIMS].T
+    return sounds / sounds[seen].square().sum(1).mean().sqrt()
+
+
+def _k_means(sample: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """Lloyd's rounds from random frames; a centroid that loses all its frames takes a random one."""
+    unique = torch.unique(sample, dim=0)
+    start = torch.randperm(len(unique), generator=generator, device=sample.device)
+    centroids = unique[start[torch.arange(size, device=sample.device) % len(unique)]]
+    for _ in range(ROUNDS):
+        nearest = torch.cdist(sample, centroids).argmin(1)
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, sample)
+        counts = torch.bincount(nearest, minlength=size)
+        fresh = torch.randint(len(sample), (size,), generator=generator, device=sample.device)
+        means = sums / counts.clamp(min=1)[:, None]
+        centroids = torch.where((counts > 0)[:, None], means, sample[fresh])
+    return centroids

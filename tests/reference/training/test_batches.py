@@ -1,0 +1,113 @@
+"""What the language model trains on is what it will meet: prompt, history, targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.reference.training.made_up import FRAMES, TEXTS, make_work
+
+from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
+from flowvox.prompt import build_prompt
+from flowvox.reference.training import alignment, semantics
+from flowvox.reference.training.alignment import spoken_tokens
+from flowvox.reference.training.batches import AUDIO, LONGEST_VOICE, Sampler, Utterances
+from flowvox.reference.training.fast import embed_values, velocity
+from flowvox.reference.training.lm import LanguageModel
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    speech = make_work(folder)
+    semantics.fit(speech, 512, 32, "cpu").save(folder / "semantics.npz")
+    alignment.build(folder, processes=1)
+    codes = np.random.default_rng(1).integers(0, 21, (len(TEXTS) * FRAMES, 36))
+    np.save(folder / "codes.npy", codes.astype(np.uint8))
+    return folder
+
+
+def test_a_word_in_pieces_is_shared_out_by_bytes() -> None:
+    word = np.array([0, 0, 0, 0, 1, 1])
+    spoken = spoken_tokens(word, np.array([0, 0, 1, 1]), np.array([1, 3, 1, 1]))
+    assert spoken.tolist() == [0, 1, 1, 1, 2, 3]
+    assert spoken_tokens(np.full(2, -1), np.array([0]), np.array([1])).tolist() == [-1, -1]
+
+
+def test_semantic_codes_say_the_phonemes(work: Path) -> None:
+    made = semantics.Semantics.load(work / "semantics.npz")
+    assert made.vectors.shape == (512, 32)
+    np.testing.assert_allclose(np.sqrt((made.vectors**2).mean()), semantics.SCALE, rtol=1e-4)
+    same = {}
+    for labels, code in zip(made.labels, made.codes, strict=True):
+        assert same.setdefault(labels.tobytes(), code) == code
+
+
+def test_hidden_states_equal_the_references(work: Path) -> None:
+    config = ModelConfig.load(work / "params.json")
+    data = Utterances(work, "cpu")
+    sampler = Sampler(data, config, positions=600, seed=0)
+    batch = sampler.collate(sampler.training[:3], disturb=False)
+    torch.manual_seed(2)
+    model = LanguageModel(config)
+    with torch.no_grad():
+        hidden, _ = model.hidden(batch)
+        voice = LONGEST_VOICE // 2 + 5 + 1  # and the END row
+        for row, utterance in enumerate(sampler.training[:3]):
+            n = FRAMES
+            ids = batch.ids[row][batch.is_token[row] | batch.is_code[row]]
+            prompt = ids[:-n]
+            text = data.tokens[data.token_first[utterance] :][: data.token_count[utterance]]
+            assert prompt.tolist() == build_prompt((text + 1000).tolist(), voice)
+            values = batch.values[row * (voice + n) :][: voice + n]
+            assert values[voice - 1].tolist() == [END_VALUE] + [0] * 36
+            span = slice(utterance * n, utterance * n + n)
+            spoken = torch.cat([data.semantic[span, None].long(), data.codes[span].long()], 1)
+            torch.testing.assert_close(values[voice:], spoken + SPECIAL_CODES)
+            x = model.backbone.embed_tokens(ids.clone())
+            x[:-n][prompt == AUDIO] = model.backbone.embed_values(values[:voice])
+            x[-n:] = model.backbone.embed_values(values[voice:])
+            expected = model.backbone(x[None])[0, len(prompt) - 1 :]
+            torch.testing.assert_close(
+                hidden[row * (n + 1) :][: n + 1], expected, atol=2e-5, rtol=1e-5
+            )
+            targets = batch.semantic[row * (n + 1) :][: n + 1]
+            assert targets.tolist() == [*(spoken[:, 0] + SPECIAL_CODES).tolist(), END_VALUE]
+
+
+def test_velocity_and_embeddings_equal_the_references(work: Path) -> None:
+    torch.manual_seed(3)
+    model = LanguageModel(ModelConfig.load(work / "params.json"))
+    x, times, hidden = torch.randn(5, 36), torch.rand(5), torch.randn(5, 256)
+    with torch.no_grad():
+        expected = model.flow.velocity(x, times, hidden)
+        torch.testing.assert_close(
+            velocity(model.flow, x, times, hidden), expected, atol=1e-5, rtol=1e-4
+        )
+        values = torch.randint(0, 23, (4, 37))
+        torch.testing.assert_close(
+            embed_values(model.backbone, values), model.backbone.embed_values(values)
+        )
+
+
+def test_a_step_lowers_the_loss_and_own_history_changes_history_alone(work: Path) -> None:
+    torch.manual_seed(4)
+    config = ModelConfig.load(work / "params.json")
+    sampler = Sampler(Utterances(work, "cpu"), config, positions=600, seed=0)
+    batch, model = sampler.batch(), LanguageModel(config)
+    own = model.own_history(batch)
+    changed = (own.values != batch.values).any(1)
+    assert changed.any()
+    assert not (changed & ~batch.is_history).any()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(4):
+        terms = model.losses(batch)
+        loss = terms["semantic"] + terms["attention"]
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert losses[-1] < losses[0]
