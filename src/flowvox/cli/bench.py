@@ -142,8 +142,8 @@ def _bench_long(
     )
     stages = "+".join(f"{ms:.1f}" for ms in one["ms_per_frame"].values())
     typer.echo(
-        f"{stages} ms a frame ({'+'.join(one['ms_per_frame'])}), prompts {one['prompt_seconds']:.2f} s, "
-        f"first audio after {one['first_audio_seconds']:.2f} s"
+        f"{stages} ms a frame ({'+'.join(one['ms_per_frame'])}), prompts {one['prompt_seconds']:.2f} "
+        f"s, first audio after {one['first_audio_seconds']:.2f} s"
     )
     typer.echo(f"{many['utterances']} utterances in a row: memory {_grown(many)}")
 
