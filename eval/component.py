@@ -183,18 +183,26 @@ def load_candidate(
     return Candidate(frame, size)
 
 
-def interleave(frames: list[Callable[[], object]]) -> list[list[float]]:
-    """Seconds of each, run in turns; runs of a round stand at the same place of each list."""
+def interleave(
+    frames: list[Callable[[], object]],
+    clock: Callable[[], float] = time.perf_counter,
+    patience: int = 1,
+) -> list[list[float]]:
+    """Seconds of each, run in turns; runs of a round stand at the same place of each list.
+
+    patience: how many times ROUNDS, or SECONDS of wall time.
+    """
+    rounds, seconds = patience * ROUNDS, patience * SECONDS
     for frame in frames:
         for _ in range(WARM_UP):
             frame()
     times: list[list[float]] = [[] for _ in frames]
     started = time.perf_counter()
-    while len(times[0]) < 3 or (len(times[0]) < ROUNDS and time.perf_counter() - started < SECONDS):
+    while len(times[0]) < 3 or (len(times[0]) < rounds and time.perf_counter() - started < seconds):
         for frame, found in zip(frames, times, strict=True):
-            before = time.perf_counter()
+            before = clock()
             frame()
-            found.append(time.perf_counter() - before)
+            found.append(clock() - before)
     return times
 
 
