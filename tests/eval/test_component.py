@@ -61,7 +61,10 @@ def test_a_format_names_the_recipes_that_ship_it() -> None:
     assert {"int4", "embedded"} <= set(recipes_like(recipe_of("int4", "float16"), "flow"))
     assert "fp16" in recipes_like(recipe_of("float16", "float16"), "flow")
     assert "int4-vnni" in recipes_like(recipe_of("int4", "float16", 128), "backbone")
-    assert recipes_like(recipe_of("int4", "float16", 64), "flow") == ["int4-vnni"]
+    assert recipes_like(recipe_of("int4", "float16", 64), "flow") == [
+        "int4-vnni",
+        "int4-vnni-best",
+    ]
     assert {"int4", "int4-cpu", "int4-gpu"} <= set(
         recipes_like(recipe_of("int4", "float16"), "backbone")
     )

@@ -24,7 +24,7 @@ MARGIN = 1.25
 # format, not by block, so flowvox bench --component says where that is.
 NOT_OFFERED = (
     "fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best",
-    "int4-mixed", "small", "int4-vnni",
+    "int4-mixed", "small", "int4-vnni", "int4-vnni-best",
 )  # fmt: skip
 
 
