@@ -25,7 +25,7 @@ from flowvox.exporters.onnx.flow import build_flow
 from flowvox.exporters.onnx.synthetic import write_synthetic
 from flowvox.graphs import BACKBONE, FLOW, graph_specs
 from flowvox.machine import cores
-from flowvox.recipe import Recipe, load_recipe, shipped_recipes
+from flowvox.recipe import Recipe, Rule, load_recipe, shipped_recipes
 from flowvox.runtime.backbone import BackboneRunner
 from flowvox.runtime.binding import Rows
 from flowvox.runtime.flow_head import FlowRunner
@@ -38,14 +38,18 @@ PROMPT = 200  # positions before the measured ones
 ROUNDS, SECONDS = 20, 12.0  # pairs of runs of two formats: so many, or as many as this takes
 WARM_UP = 2
 BASE = "int4"
-# Formats of the layers, and of the flow head's semantic head and its projections of h and time.
+# Formats of the layers, and of the flow head's semantic head and its projections of h and time; weights
+# a block.
 CANDIDATES = {
-    "int4": ("int4", "float16"),
-    "int8": ("int8", "float16"),
-    "w8a8": ("w8a8", "float16"),
-    "w8a8, heads too": ("w8a8", "w8a8"),
-    "float16": ("float16", "float16"),
+    "int4": ("int4", "float16", 32),
+    "int4, blocks of 64": ("int4", "float16", 64),
+    "int4, blocks of 128": ("int4", "float16", 128),
+    "int8": ("int8", "float16", 32),
+    "w8a8": ("w8a8", "float16", 32),
+    "w8a8, heads too": ("w8a8", "w8a8", 32),
+    "float16": ("float16", "float16", 32),
 }
+BLOCKED = {"int4", "int8"}
 LAYER = "layers.0.feed_forward.w1.weight"
 HEADS = ("semantic_codebook_output", "llm_projection", "time_projection")
 BUILD = {BACKBONE: build_backbone, FLOW: build_flow}
@@ -117,11 +121,11 @@ def bench_component(
     }
 
 
-def recipe_of(layers: str, heads: str) -> Recipe:
+def recipe_of(layers: str, heads: str, block: int = 32) -> Recipe:
     """Backbone and flow layers in one format, the flow head's other matrices in another."""
 
     def rule(fmt: str) -> dict[str, object]:
-        return {"format": fmt, "block": 32} if fmt in {"int4", "int8"} else {"format": fmt}
+        return {"format": fmt, "block": block} if fmt in BLOCKED else {"format": fmt}
 
     rules = [
         {"component": "backbone"} | rule(layers),
@@ -141,17 +145,22 @@ def recipes_like(recipe: Recipe, component: str) -> list[str]:
         other.name
         for other in shipped
         if all(
-            other.rule(component, name).format == recipe.rule(component, name).format
+            _stored(other.rule(component, name)) == _stored(recipe.rule(component, name))
             for name in tensors
         )
     ]
 
 
+def _stored(rule: Rule) -> tuple[str, int | None]:
+    """What decides on the kernel and on the bytes that it reads."""
+    return rule.format, rule.block if rule.format in BLOCKED else None
+
+
 def _candidates(component: str) -> dict[str, Recipe]:
     """The recipes to time; heads are the flow head's alone."""
     return {
-        name: recipe_of(layers, heads)
-        for name, (layers, heads) in CANDIDATES.items()
+        name: recipe_of(layers, heads, block)
+        for name, (layers, heads, block) in CANDIDATES.items()
         if component == FLOW or heads == "float16"
     }
 
@@ -174,18 +183,26 @@ def load_candidate(
     return Candidate(frame, size)
 
 
-def interleave(frames: list[Callable[[], object]]) -> list[list[float]]:
-    """Seconds of each, run in turns; runs of a round stand at the same place of each list."""
+def interleave(
+    frames: list[Callable[[], object]],
+    clock: Callable[[], float] = time.perf_counter,
+    patience: int = 1,
+) -> list[list[float]]:
+    """Seconds of each, run in turns; runs of a round stand at the same place of each list.
+
+    patience: how many times ROUNDS, or SECONDS of wall time.
+    """
+    rounds, seconds = patience * ROUNDS, patience * SECONDS
     for frame in frames:
         for _ in range(WARM_UP):
             frame()
     times: list[list[float]] = [[] for _ in frames]
     started = time.perf_counter()
-    while len(times[0]) < 3 or (len(times[0]) < ROUNDS and time.perf_counter() - started < SECONDS):
+    while len(times[0]) < 3 or (len(times[0]) < rounds and time.perf_counter() - started < seconds):
         for frame, found in zip(frames, times, strict=True):
-            before = time.perf_counter()
+            before = clock()
             frame()
-            found.append(time.perf_counter() - before)
+            found.append(clock() - before)
     return times
 
 

@@ -21,6 +21,9 @@ from flowvox.eval.bench import Worker, machine
 from flowvox.eval.probe import read_bandwidth
 from flowvox.graphs import BACKBONE
 from flowvox.machine import cores
+from flowvox.planner.formats import read_on_cpu
+from flowvox.planner.work import frame_products
+from flowvox.recipe import Recipe
 from flowvox.runtime.prepacked import find_prepacked
 
 PEER, PEER_FORMAT = "llama-cpp-python", "q4_0"  # blocks of 32 with float16 scales, as int4 has them
@@ -40,13 +43,15 @@ def bench_limit(
 ) -> dict[str, Any]:
     """Medians over `rounds` of bandwidth and milliseconds a position; ratios within each round.
 
-    best_ms: of the quickest round; share: of the bandwidth, by the bytes that the bundle stores.
-    `llama_cpp` is None where it is not installed; its ratio is its time over ours. Raises
-    FlowvoxError.
+    best_ms: of the quickest round; share: of the bandwidth, by the bytes that the bundle stores;
+    read_share: by those that onnxruntime's kernels read, read_bytes. best_share, best_read_share: of
+    the round in which they were highest. `llama_cpp` is None where it is not installed; its ratio is
+    its time over ours. Raises FlowvoxError.
     """
     threads = threads or cores()
     bundle = Bundle.open(path, verify=False)
     stored = int(bundle.manifest["components"][BACKBONE]["bytes"])
+    read = _read_bytes(bundle)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(TUNING)}
     bandwidth, ours, theirs = [], [], []
     with TemporaryDirectory() as folder:
@@ -78,6 +83,10 @@ def bench_limit(
             "best_ms": min(ours),
             "gb_s": stored / statistics.median(ours) / 1e6,
             "share": statistics.median(shares),
+            "best_share": max(shares),
+            "read_bytes": read,
+            "read_share": statistics.median(shares) * read / stored,
+            "best_read_share": max(shares) * read / stored,
             "load_seconds": workers[0].ready["load_seconds"],
             "memory": answers[0]["memory"],
             "prepacked": find_prepacked(bundle, BACKBONE) is not None,
@@ -96,6 +105,13 @@ def bench_limit(
         "rounds": rounds,
         "machine": machine(threads),
     }
+
+
+def _read_bytes(bundle: Bundle) -> int:
+    """What the kernels read of the backbone's matrices for one position."""
+    recipe = Recipe.from_dict(bundle.manifest["recipe"], str(bundle.path))
+    products = frame_products(bundle.config, recipe, 1)
+    return round(sum(p.weights * read_on_cpu(p.rule) for p in products if p.stage == BACKBONE))
 
 
 def _peer_file(bundle: Bundle, folder: Path) -> Path | None:

@@ -40,8 +40,8 @@ def long_run(
 
     drift: largest difference between samples decoded in streamed chunks and 64 frames at a time, at
     the beginning and at the end. grown_bytes: anonymous memory at the end less that before (`one`) or
-    after WARM_UP utterances (`many`). ms_per_frame: the prompt is part of the backbone's; memory: at
-    the end. Raises FlowvoxError.
+    after WARM_UP utterances (`many`). ms_per_frame: without the prompt, as `flowvox plan` predicts
+    it; prompt_seconds: the prompt alone; memory: at the end. Raises FlowvoxError.
     """
     threads = threads or cores()
     started = time.perf_counter()
@@ -85,14 +85,16 @@ def _one(tts: TTS, seconds: float) -> dict[str, Any]:
     if not len(speech.codes):
         raise FlowvoxError(f"{tts.bundle.path}: says nothing; it cannot be measured")
     beginning, end = _drift(tts, speech.codes)
+    times, frames = speech.times, len(speech.codes)
+    seconds_of = {stage: getattr(times, stage) for stage in STAGES}
+    seconds_of["backbone"] -= times.prompt
     return {
         "audio_seconds": speech.audio.seconds,
-        "frames": len(speech.codes),
+        "frames": frames,
         "rtf": speech.rtf,
         "first_audio_seconds": speech.first_audio_seconds,
-        "ms_per_frame": {
-            stage: 1000 * getattr(speech.times, stage) / len(speech.codes) for stage in STAGES
-        },
+        "ms_per_frame": {stage: 1000 * spent / frames for stage, spent in seconds_of.items()},
+        "prompt_seconds": times.prompt,
         "anonymous_bytes": after,
         "grown_bytes": _difference(before, after),
         "drift": {"beginning": beginning, "end": end},

@@ -98,8 +98,9 @@ def _spoken(report: dict[str, Any]) -> str:
     suite, machine = report["suite"], report["machine"]
     note = (
         f"Suite `{suite['name']}`, {suite['sentences']} sentences, seeds "
-        f"{', '.join(map(str, suite['seeds']))}, on {machine['cpu']}; differences to full of the same "
-        "artifact, with 95 % intervals. Made by `flowvox eval --sweep`.\n"
+        f"{', '.join(map(str, suite['seeds']))}, on {machine['cores']} cores of {machine['cpu']} with "
+        f"onnxruntime {report['versions']['onnxruntime']}; differences to full of the same artifact, "
+        "with 95 % intervals. Made by `flowvox eval --sweep`.\n"
     )
     return f"{_markdown(head, rows)}\n{note}"
 

@@ -94,6 +94,7 @@ class Engine:
         flow = FlowRunner(self._sessions[FLOW])
         with self._backbones.runner(positions) as backbone:
             hidden = backbone(prompt).last()
+            run.times.prompt += clock() - started
             for row in noise:
                 run.times.backbone += (middle := clock()) - started
                 logits, latents = flow(hidden, row[None], schedule)

@@ -13,12 +13,16 @@ from flowvox.runtime.audio import Audio
 
 @dataclass
 class StageTimes:
-    """Wall-clock seconds per stage; `frames` counts the frames they cover."""
+    """Wall-clock seconds per stage; `frames` counts the frames they cover.
+
+    prompt: the part of `backbone` that went into the prompt.
+    """
 
     backbone: float = 0.0
     flow: float = 0.0
     codec: float = 0.0
     frames: int = 0
+    prompt: float = 0.0
 
     def __add__(self, other: StageTimes) -> StageTimes:
         return StageTimes(
@@ -26,6 +30,7 @@ class StageTimes:
             self.flow + other.flow,
             self.codec + other.codec,
             self.frames + other.frames,
+            self.prompt + other.prompt,
         )
 
 

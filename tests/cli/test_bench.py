@@ -1,4 +1,4 @@
-"""`flowvox bench --component`: which format wins here."""
+"""`flowvox bench`: bundles in turns, which format wins here, the limit, long runs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,44 @@ def shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def test_bundles_in_turns(
+    run: Command, micro_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowvox.eval.bench.MAX_SECONDS", 0.4)
+    baseline, other = micro_bundles["fp32"], micro_bundles["int4"]
+    options = ("--baseline", baseline, "--rounds", 1, "--threads", 1)
+    result = run.json("bench", other, *options)
+    assert [row["bundle"] for row in result["runs"]] == [str(baseline), str(other)]
+    assert result["machine"]["threads"] == 1
+    assert set(result["runs"][0]) >= {
+        "bundle", "rtf", "ms_per_frame", "first_audio_seconds", "load_seconds", "peak_rss_bytes",
+        "bytes",
+    }  # fmt: skip
+
+
+def test_the_limit(
+    run: Command, micro_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowvox.eval.probe.STREAM_BYTES", 1 << 20)
+    monkeypatch.setattr("flowvox.eval.limit.find_spec", lambda name: None)
+    _, out, _ = run("bench", "--limit", micro_bundles["int4"], "--rounds", 1, "--threads", 1)
+    assert "memory is read at" in out
+    assert "% of that" in out
+    assert "its kernels read" in out
+    assert "not compared with llama.cpp" in out
+
+
+def test_a_long_run(run: Command, micro_bundles: dict[str, Path]) -> None:
+    arguments = ("bench", "--long", 2, micro_bundles["int4"], "--rounds", 1, "--threads", 1)
+    _, out, _ = run(*arguments)
+    assert "2.0 s in one go: RTF" in out
+    assert "backbone+flow+codec" in out
+    assert "1 utterances in a row: memory" in out
+    assert set(run.json(*arguments)) == {
+        "bundle", "load_seconds", "one", "many", "memory", "machine",
+    }  # fmt: skip
+
+
 def test_json(run: Command, shape: Path) -> None:
     result = run.json("bench", "--component", "backbone", "--shape", shape, "--threads", 1)
     assert set(result) == {
@@ -41,5 +79,6 @@ def test_the_table_names_winner_and_recipes(run: Command, shape: Path) -> None:
 
 def test_mistakes(run: Command, tmp_path: Path) -> None:
     run.refused("name a bundle", "bench")
+    run.refused("one at a time", "bench", tmp_path, "--limit", "--long", 2)
     run.refused("leave out the bundles", "bench", tmp_path, "--component", "flow")
     run.refused("no such shape", "bench", "--component", "flow", "--shape", tmp_path / "no")

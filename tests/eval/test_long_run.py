@@ -20,6 +20,8 @@ def test_what_grows_is_told(micro_bundles: dict[str, Path]) -> None:
     one, many = result["one"], result["many"]
     assert one["frames"] == pytest.approx(25, abs=1)
     assert one["drift"]["end"] < 1e-4
+    assert 0 < one["prompt_seconds"] < one["first_audio_seconds"]
+    assert all(ms > 0 for ms in one["ms_per_frame"].values())
     assert many["utterances"] == 3
     if sys.platform == "linux":
         assert one["anonymous_bytes"] > 0

@@ -8,7 +8,7 @@ from flowvox.bundle import Bundle
 from flowvox.config import ModelConfig
 from flowvox.embedded import embedded_bundle
 from flowvox.errors import FlowvoxError
-from flowvox.planner.formats import moved, per_weight, resident, stored_bytes
+from flowvox.planner.formats import moved, per_weight, read_on_cpu, resident, stored_bytes
 from flowvox.planner.memory import artifact_bytes, memory
 from flowvox.quantizers.encode import stored_bytes as written_bytes
 from flowvox.recipe import GGUF_FORMATS, Recipe, Rule, load_recipe, shipped_recipes
@@ -47,6 +47,8 @@ def test_what_a_weight_costs() -> None:
     assert per_weight(Rule("*", "int4", block=32, symmetric=False)) == 4.625 / 8
     assert resident(four, "cpu") == 7 / 8  # packed a second time, two and a half bits wider
     assert resident(four, "cuda") == 4.5 / 8
+    assert read_on_cpu(four) == 6 / 8  # the widened scales stay, but are not read
+    assert read_on_cpu(Rule("*", "w8a8")) == 1
     half = Rule("*", "float16")
     assert (moved(half, "cpu", 1), moved(half, "cuda", 1)) == (4, 2)  # the CPU widens it
 

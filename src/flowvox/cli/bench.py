@@ -102,8 +102,12 @@ def _bench_limit(bundle: Path, rounds: int, threads: int | None, as_json: bool) 
     ours, peer, machine = result["backbone"], result["llama_cpp"], result["machine"]
     typer.echo(f"memory is read at {result['bandwidth_gb_s']:.1f} GB/s")
     typer.echo(
-        f"the backbone ({ours['bytes'] / 1e9:.2f} GB) takes {ours['ms']:.1f} ms a frame: "
-        f"{ours['gb_s']:.1f} GB/s, {100 * ours['share']:.0f} % of that"
+        f"the backbone ({ours['bytes'] / 1e9:.2f} GB) takes {ours['ms']:.1f} ms a frame, "
+        f"{ours['best_ms']:.1f} at best: {ours['gb_s']:.1f} GB/s, {ours['share']:.0%} of that"
+    )
+    typer.echo(
+        f"its kernels read {ours['read_bytes'] / 1e9:.2f} GB: {ours['read_share']:.0%} of the "
+        f"bandwidth, {ours['best_read_share']:.0%} in the best round"
     )
     if peer is None:
         typer.echo(PEER_MISSING)
@@ -137,7 +141,10 @@ def _bench_long(
         f"against whole: {drift['beginning']:.1e} at the beginning, {drift['end']:.1e} at the end"
     )
     stages = "+".join(f"{ms:.1f}" for ms in one["ms_per_frame"].values())
-    typer.echo(f"{stages} ms a frame ({'+'.join(one['ms_per_frame'])}, with the prompt)")
+    typer.echo(
+        f"{stages} ms a frame ({'+'.join(one['ms_per_frame'])}), prompts {one['prompt_seconds']:.2f} "
+        f"s, first audio after {one['first_audio_seconds']:.2f} s"
+    )
     typer.echo(f"{many['utterances']} utterances in a row: memory {_grown(many)}")
 
 

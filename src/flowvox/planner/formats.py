@@ -22,10 +22,10 @@ PLAIN = {"float32": 4, "float16": 2}
 CHANNELS = {"w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
 # bits of a level, bytes of a block's scale
 BLOCKED = {"int8": (8, 2), "int4": (4, 2), "int2": (2, 2), "nf4": (4, 4), "fp4": (4, 4)}
-# MatMulNBits keeps its blocks in the kernel's own layout, with a float32 scale and a float32 sum each,
-# and the scales widened to float32 beside it: 2.67 GB anonymous for the 1.70 GB of the 4B backbone in
-# 4-bit blocks of 32 (onnxruntime 1.32, x86).
-WIDE = 12
+# On a processor MatMulNBits keeps its blocks in the kernel's own layout, with a float32 scale and a
+# float32 sum each; that is what it reads. The scales, widened to float32, stay beside it: 2.67 GB
+# anonymous for the 1.70 GB of the 4B backbone in 4-bit blocks of 32 (onnxruntime 1.32, x86).
+READ, WIDE = 8, 12
 # The most rows that a CUDA kernel multiplies block by block. Beyond, the whole weight is expanded to
 # float16, written and read again (onnxruntime: contrib_ops/cuda/matmul_nbits_small_m_experiments.md).
 MOST_ROWS = {"int8": 5, "int4": 16, "nf4": 1, "fp4": 1}
@@ -78,6 +78,13 @@ def resident(rule: Rule, kind: str) -> float:
     if kind == "cpu" and rule.format in {"int8", "int4", "int2"}:
         return BLOCKED[rule.format][0] / 8 + WIDE / rule.block
     return per_weight(rule)
+
+
+def read_on_cpu(rule: Rule) -> float:
+    """Bytes per weight that a processor's kernel reads for one row, in its own layout."""
+    if rule.format in {"int8", "int4", "int2"}:
+        return BLOCKED[rule.format][0] / 8 + READ / rule.block
+    return resident(rule, "cpu")
 
 
 def moved(rule: Rule, kind: str, rows: float) -> float:

@@ -19,11 +19,12 @@ from flowvox.recipe import Recipe
 # (planner.published.ALLOWED).
 MARGIN = 1.25
 # Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. The
-# twins of int4 and int4-cpu, whose bytes and speed they have: a plan knows nothing of quality. And what
-# was allocated for models/tiny alone.
+# twins of int4 and int4-cpu, whose bytes and speed they have: a plan knows nothing of quality. What was
+# allocated for models/tiny alone. And what is quick on one kind of processor only: kernels are known by
+# format, not by block, so flowvox bench --component says where that is.
 NOT_OFFERED = (
     "fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best",
-    "int4-mixed", "small",
+    "int4-mixed", "small", "int4-vnni", "int4-vnni-best",
 )  # fmt: skip
 
 
