@@ -21,7 +21,7 @@ import numpy as np
 
 from flowvox.errors import FlowvoxError
 from flowvox.eval.artifact import artifact_bytes
-from flowvox.machine import cpu_name, energy_joules, spent_joules
+from flowvox.machine import cores, cpu_name, energy_joules, spent_joules
 
 SENTENCES = (
     "The first train of the morning leaves before sunrise.",
@@ -94,7 +94,7 @@ def run_bench(
 
     Every artifact speaks every sentence `rounds` times, after one warm-up that does not count.
     """
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     workers: list[Worker] = []
     try:
         for path in paths:

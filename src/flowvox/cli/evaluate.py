@@ -36,6 +36,7 @@ def evaluate(
     from flowvox.cli.artifact import open_artifact
     from flowvox.cli.extras import needs
     from flowvox.cli.progress import step_progress
+    from flowvox.files import check_folder
 
     with needs("eval"):
         from flowvox.eval.cache import Cache, default_folder
@@ -47,7 +48,7 @@ def evaluate(
     chosen = load_suite(suite)
     for path in (baseline, *bundles):
         open_artifact(path)
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     if sweep:
         _sweep(bundles, baseline, chosen, recognizer, out, as_json)
         return
@@ -61,6 +62,7 @@ def evaluate(
             command=["flowvox", *sys.argv[1:]],
             progress=report_progress,
         )
+        out.mkdir(parents=True, exist_ok=True)
         save_recordings(report, measured, out)
         write(report, out)  # type: ignore[arg-type]
     if as_json:
@@ -93,6 +95,7 @@ def _sweep(
             command=["flowvox", *sys.argv[1:]],
             progress=report_progress,
         )
+        out.mkdir(parents=True, exist_ok=True)
         write(report, out)
     typer.echo(json.dumps(report) if as_json else table(report))
 
