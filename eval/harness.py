@@ -96,7 +96,7 @@ def evaluate(
             metric.id: {k: v for k, v in asdict(metric).items() if k in Described.__annotations__}
             for metric in METRICS
         },
-        "not_measured": dict(ears.missing),
+        "not_measured": ears.missing | _no_energy(speed),
         "noise_floor": noise_floor(measurement.floor, base),
         "bundles": [
             _bundle(identity, measured[path], speed.get(path, {}), baseline, base,
@@ -202,6 +202,13 @@ def _speed(measured: dict[str, Measured], measurement: Measurement) -> dict[str,
             found.failures.append({"utterance": "all", "error": f"speed: {error}"})
         return {}
     return {run["bundle"]: run for run in runs}
+
+
+def _no_energy(speed: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Why energy is missing, where something was timed without it."""
+    if not speed or any(run["joules_per_audio_second"] is not None for run in speed.values()):
+        return {}
+    return {"energy": "this machine shows no energy counter to this user"}
 
 
 def _components(path: Path) -> dict[str, Any]:

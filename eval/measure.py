@@ -113,10 +113,14 @@ class Measurement:
             with result.guarded("free-running", key):
                 heard.append((wanted[key].voice, self.ears.listen(speech.samples, self.cache)))
         self._voices = free_level.voice_centroids(heard)
-        for utterance in self.part("free_running"):
-            if utterance.seed == self.suite.seeds[0]:
-                with result.guarded("noise floor", utterance.key):
-                    self._against_itself(utterance)
+        for utterance in self._floor_part():
+            with result.guarded("noise floor", utterance.key):
+                self._against_itself(utterance)
+
+    def _floor_part(self) -> Sequence[Utterance]:
+        """What is said again with another seed: each sentence once where that is speech on top."""
+        again = [u for u in self.part("free_running") if u.seed == self.suite.seeds[0]]
+        return again if self.floor_seed in self.suite.seeds else again[: len(self.suite.sentences)]
 
     def _against_itself(self, utterance: Utterance) -> None:
         """The same text and voice with another seed: rows of the noise floor, under the same key."""
