@@ -64,7 +64,9 @@ def test_the_hash_tells_two_files_apart(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(SuiteError, match="huge: neither a suite file nor one of long, smoke, stan"):
+    with pytest.raises(
+        SuiteError, match="huge: neither a suite file nor one of figures, long, smoke, stan"
+    ):
         load_suite("huge")
     assert list_suites() == sorted(list_suites())
 

@@ -13,7 +13,7 @@ from flowvox.reference.training.corpus import VOICES, voice_of
 from flowvox.reference.training.text import normalized, text_hash
 from flowvox.runtime.plan import PIECE_CHARACTERS
 
-UNSEEN = ("smoke", "standard", "long")
+UNSEEN = ("smoke", "standard", "long", "figures")
 SECONDS_PER_CHARACTER = 0.06  # measured with hibari on the standard and the long suite: 0.057-0.066
 # All that hibari's American G2P used in 1,500 sentences of Debian's fortunes.
 PHONEMES = "AIOTWYbdfhijklmnpstuvwzæðŋɐɑɔəɛɜɡɪɹʃʊʌʒʤʧθᵊᵻ"
@@ -81,7 +81,7 @@ def test_ids_and_texts_are_unique() -> None:
 
 def test_sizes() -> None:
     assert {*UNSEEN, "tiny-script"} == set(list_suites())
-    assert len(load_suite("smoke").sentences) == 8
+    assert len(load_suite("smoke").sentences) == 12
     assert len(load_suite("smoke").seeds) == 2
     assert len(load_suite("standard").sentences) >= 100
     assert 6 <= len(load_suite("long").sentences) <= 10
@@ -108,6 +108,13 @@ def test_the_standard_suite_has_every_kind_of_text() -> None:
     assert tags["questions"] >= {"yes-no", "wh", "choice", "tag"}
     assert tags["names"] == {"person", "place", "company", "title"}
     assert {s.group for s in load_suite("smoke").sentences} == set(groups)
+
+
+def test_what_the_small_model_is_judged_on_spells_numbers_out() -> None:
+    """It has seen words only; digits stand in the suite that is named after them, and in `long`."""
+    for name in ("smoke", "standard"):
+        assert not any(c.isdigit() for text in texts_of(load_suite(name)) for c in text)
+    assert all(any(c.isdigit() for c in text) for text in texts_of(load_suite("figures")))
 
 
 @pytest.mark.parametrize("name", UNSEEN)
