@@ -1,6 +1,6 @@
 """`make readme-table`: the README's table of results, from the committed report.
 
-    python -m flowvox.eval.readme docs/results/tiny-script.json README.md
+    python -m flowvox.eval.readme docs/results/standard.json README.md
 
 The report is condensed in place (`condense`): figures stay, single utterances go. Without a README
 that is all.
