@@ -95,9 +95,10 @@ $(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4: | $(VENV)/.compare
 measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite standard $(3) -o reports/$(1) && \
   $(BIN)/python -m flowvox.eval.keep reports/$(1) docs/results/$(1)
 
+MOST ?= 100
 RESULTS = $(foreach recipe,fp32 int8 int4 int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
 results: $(VENV)/.eval $(BASELINE) $(RESULTS) ## measure the main recipes again: docs/results/ and the tables
-	$(call measured,standard,$(CHECKPOINT) $(RESULTS),--most 100)
+	$(call measured,standard,$(CHECKPOINT) $(RESULTS),--most $(MOST))
 	$(MAKE) tables
 
 tables: $(VENV)/.eval ## the tables in the documentation, from docs/results/
@@ -125,7 +126,7 @@ wheel: $(VENV)/.dev ## build dist/*.whl with the embedded bundle
 REFRESHED = $(ARTIFACTS)/refreshed
 WEIGHTS = models/tiny/consolidated.safetensors models/tiny/params.json
 FIRST = bundle budget results samples
-MORE = recipes results whole gguf solvers
+MORE = recipes results whole gguf processors solvers
 
 refresh-tiny: ## make all anew that is derived from models/tiny: what is needed first, then the rest
 	$(MAKE) refresh-first
@@ -171,6 +172,12 @@ $(REFRESHED)/whole: $(BASELINE) $(GATED) | $(VENV)/.eval
 GGUF_TABLE = $(foreach type,fp16 q8_0 q6_k q5_k q4_k q4_0,$(ARTIFACTS)/$(NAME)-$(type).gguf)
 $(REFRESHED)/gguf: $(BASELINE) $(GATED) $(GGUF_TABLE) | $(VENV)/.eval
 	$(call measured,gguf,$(GGUF_TABLE) $(GATED),--most 24)
+	$(MAKE) tables
+	$(marked)
+
+PROCESSORS = $(foreach recipe,int8-cpu int4-cpu,$(ARTIFACTS)/$(NAME)-$(recipe))
+$(REFRESHED)/processors: $(BASELINE) $(GATED) $(PROCESSORS) | $(VENV)/.eval
+	$(call measured,processors,$(GATED) $(PROCESSORS),--most 24)
 	$(MAKE) tables
 	$(marked)
 

@@ -8,7 +8,7 @@ fills what stands between a pair of comments like
     <!-- end of table -->
 
 The report's path is relative to the page. Then come the columns (COLUMNS, or the id of any metric) and,
-if not all are wanted, the recipes.
+if not all are wanted, the recipes; those that the report lacks are left out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flowvox.files import write_beside
 BLOCK = re.compile(
     r"(?P<head><!-- table: (?P<what>[^>]+) -->\n).*?(?P<end><!-- end of table -->)", re.DOTALL
 )
+MISSING = "Not measured yet: `make refresh-tiny`.\n"
 SHORT = {"wer": "WER", "cer": "CER", "similarity": "similarity", "fsq_exact": "same FSQ level"}
 EXACT = ("kld_mean", "kld_p99")  # small numbers: more digits
 FLOOR = ("wer", "fsq_exact", "similarity", "mos")
@@ -72,7 +73,7 @@ COLUMNS: dict[str, tuple[str, Cell]] = {
 def table(report: Report, columns: list[str], recipes: list[str] | None = None) -> str:
     """The Markdown table, and the line that says how to read it."""
     bundles = {bundle["recipe"]: bundle for bundle in report["bundles"]}
-    rows = [bundles[name] for name in recipes or bundles]
+    rows = [bundles[name] for name in recipes or bundles if name in bundles]
     cells = [COLUMNS.get(name) or _metric(name) for name in columns]
     lines = [
         f"| artifact | {' | '.join(title for title, _ in cells)} |",
@@ -151,6 +152,8 @@ def fill(page: Path) -> str:
 
     def made(block: re.Match[str]) -> str:
         source, columns, *recipes = (part.strip() for part in block["what"].split("|"))
+        if not (page.parent / source).exists():
+            return block["head"] + MISSING + block["end"]
         report = read_report(page.parent / source)
         text = table(report, columns.split(), recipes[0].split() if recipes else None)
         return block["head"] + text + block["end"]
