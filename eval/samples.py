@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from flowvox.eval import free_level
+from flowvox.eval.ahead import Pool, Requests, most_jobs
 from flowvox.eval.artifact import Artifact, Floats, Spoken, open_artifact
 from flowvox.eval.cache import Cache, default_folder
 from flowvox.eval.ears import Ears, Heard
@@ -56,8 +57,7 @@ def record(artifacts: Sequence[Artifact], cache: Cache, ears: Ears) -> list[Samp
     first, *others = artifacts
     for other in others:
         check_comparable(other, first)
-    sentences = {sentence.id: sentence for sentence in load_suite(SUITE).sentences}
-    wanted = [Utterance(sentences[text], voice, SEED) for voice in first.voices for text in TEXTS]
+    wanted = utterances(first.voices)
     base = [speak(first, utterance, SECONDS, cache) for utterance in wanted]
     voices = free_level.voice_centroids(
         (utterance.voice, ears.listen(said.samples, cache))
@@ -68,6 +68,12 @@ def record(artifacts: Sequence[Artifact], cache: Cache, ears: Ears) -> list[Samp
         for artifact in artifacts
         for utterance, said in zip(wanted, base, strict=True)
     ]
+
+
+def utterances(voices: Sequence[str]) -> list[Utterance]:
+    """Every text by every voice."""
+    sentences = {sentence.id: sentence for sentence in load_suite(SUITE).sentences}
+    return [Utterance(sentences[text], voice, SEED) for voice in voices for text in TEXTS]
 
 
 def _sample(
@@ -180,7 +186,12 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     arguments = parser.parse_args()
     artifacts = [open_artifact(path) for path in arguments.artifacts]
-    write(record(artifacts, Cache(default_folder()), Ears.open()), arguments.out)
+    suite, cache, ears = load_suite(SUITE), Cache(default_folder()), Ears.open()
+    suite = replace(suite, limits=replace(suite.limits, max_seconds=SECONDS))
+    said = utterances(artifacts[0].voices)
+    requests = [Requests(artifact.path, None, said) for artifact in artifacts]
+    Pool(suite, cache, ears, most_jobs()).speak(requests, lambda: None)
+    write(record(artifacts, cache, ears), arguments.out)
 
 
 if __name__ == "__main__":
