@@ -20,8 +20,8 @@ BUNDLES := $(RECIPES:%=$(ARTIFACTS)/$(NAME)-%)
 GGUFS := $(GGUF_TYPES:%=$(ARTIFACTS)/$(NAME)-%.gguf)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quantize say bench eval gate results readme-table test lint check wheel \
-  refresh-tiny train-tiny clean
+.PHONY: help setup quantize say bench eval gate results samples tables test lint check wheel \
+  refresh-tiny refresh-first refresh-more train-tiny clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,34 +79,34 @@ bench: $(BUNDLES) ## interleaved speed of the bundles and the torch reference
 SUITE ?= standard
 BASELINE = $(ARTIFACTS)/$(NAME)-fp16
 GATED = $(ARTIFACTS)/$(NAME)-int8 $(ARTIFACTS)/$(NAME)-int4
-GATE_SUITES = smoke tiny-script
+GATE_SUITE = smoke
 
 eval: $(VENV)/.eval $(BUNDLES) ## what was lost: SUITE (standard) on all bundles, into reports/
 	$(BIN)/flowvox eval $(BUNDLES) --baseline $(BASELINE) --suite $(SUITE) -o reports/$(NAME)-$(SUITE)
 
 gate: $(VENV)/.eval $(BASELINE) $(GATED) ## red if int8 or int4 of the small model lose more than their budget
-	for suite in $(GATE_SUITES); do \
-	  $(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite $$suite -o reports/gate-$$suite && \
-	  $(BIN)/flowvox gate reports/gate-$$suite/report.json --budget eval/budgets/$$suite.yaml || exit $$?; \
-	done
+	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite $(GATE_SUITE) -o reports/gate
+	$(BIN)/flowvox gate reports/gate/report.json --budget eval/budgets/$(GATE_SUITE).yaml
 
-# What other tools make of the same weights, to compare with.
-OTHERS = $(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4
-$(OTHERS): | $(VENV)/.compare
+# What other tools make of the same weights.
+$(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4: | $(VENV)/.compare
 
-# Two suites: unseen text for the models, and the sentences that the small model knows for the table.
-results: $(VENV)/.eval $(BUNDLES) $(OTHERS) ## measure everything again: docs/results/ and the README's table
-	for suite in tiny-script standard; do \
-	  $(BIN)/flowvox eval $(CHECKPOINT) $(BUNDLES) $(OTHERS) --baseline $(BASELINE) --suite $$suite \
-	    -o reports/results-$$suite && \
-	  cp reports/results-$$suite/report.json docs/results/$$suite.json && \
-	  cp reports/results-$$suite/report.md docs/results/$$suite.md || exit $$?; \
-	done
-	$(MAKE) readme-table
+# A report for the documentation: $(call measured,NAME,ARTIFACTS,OPTIONS).
+measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite standard $(3) -o reports/$(1) && \
+  $(BIN)/python -m flowvox.eval.keep reports/$(1) docs/results/$(1)
 
-readme-table: $(VENV)/.eval ## the README's table from docs/results/
-	$(BIN)/python -m flowvox.eval.readme docs/results/standard.json
-	$(BIN)/python -m flowvox.eval.readme docs/results/tiny-script.json README.md
+MOST ?= 100
+RESULTS = $(foreach recipe,fp32 int8 int4 int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
+results: $(VENV)/.eval $(BASELINE) $(RESULTS) ## measure the main recipes again: docs/results/ and the tables
+	$(call measured,standard,$(CHECKPOINT) $(RESULTS),--most $(MOST))
+	$(MAKE) tables
+
+tables: $(VENV)/.eval ## the tables in the documentation, from docs/results/
+	$(BIN)/python -m flowvox.eval.tables README.md docs/*.md
+
+SAMPLED = $(foreach recipe,fp32 int8 int4,$(ARTIFACTS)/$(NAME)-$(recipe))
+samples: $(VENV)/.eval $(SAMPLED) ## docs/audio: the same sentences by every voice in fp32, int8 and int4
+	$(BIN)/python -m flowvox.eval.samples $(SAMPLED) -o docs/audio
 
 test: $(VENV)/.dev $(VENV)/.eval ## the tests
 	$(BIN)/pytest -q
@@ -121,8 +121,73 @@ check: lint test gate ## what CI runs
 wheel: $(VENV)/.dev ## build dist/*.whl with the embedded bundle
 	$(BIN)/python -m build --wheel --outdir dist .
 
-refresh-tiny: $(VENV)/.export ## rebuild what is derived from models/tiny: the embedded bundle
+# After models/tiny was replaced. Each part leaves a mark, and speech and scores are kept by content, so
+# that a run that was interrupted goes on. One part after the other: some measure speed.
+REFRESHED = $(ARTIFACTS)/refreshed
+WEIGHTS = models/tiny/consolidated.safetensors models/tiny/params.json
+FIRST = bundle budget results samples
+MORE = recipes results whole gguf processors solvers
+
+refresh-tiny: ## make all anew that is derived from models/tiny: what is needed first, then the rest
+	$(MAKE) refresh-first
+	$(MAKE) refresh-more
+
+refresh-first: ## the embedded bundle, the gate's budget, results and README, samples
+	for part in $(FIRST); do $(MAKE) $(REFRESHED)/$$part || exit $$?; done
+
+refresh-more: ## recipes by allocation, more results, GGUF and sampling tables
+	for part in $(MORE); do $(MAKE) $(REFRESHED)/$$part || exit $$?; done
+
+$(REFRESHED)/bundle: $(WEIGHTS) src/flowvox/recipes/embedded.yaml | $(VENV)/.export
 	$(BIN)/flowvox quantize models/tiny -r embedded -o src/flowvox/data/tiny-int4 --overwrite
+	$(marked)
+
+# Limits come from three runs, each with other seeds.
+$(REFRESHED)/budget: $(BASELINE) $(GATED) eval/suites/$(GATE_SUITE).yaml | $(VENV)/.eval
+	for seeds in 0,1 2,3 4,5; do \
+	  $(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite $(GATE_SUITE) --seeds $$seeds \
+	    -o reports/budget-$$seeds || exit $$?; \
+	done
+	$(BIN)/flowvox gate reports/budget-*/report.json --calibrate --budget eval/budgets/$(GATE_SUITE).yaml
+	$(marked)
+
+$(REFRESHED)/results: $(BASELINE) $(RESULTS)
+	$(MAKE) results
+	$(marked)
+
+$(REFRESHED)/samples: $(SAMPLED)
+	$(MAKE) samples
+	$(marked)
+
+$(REFRESHED)/recipes: $(WEIGHTS) | $(VENV)/.export
+	$(BIN)/python -m flowvox.quantizers.allocation.shipped models/tiny -o src/flowvox/recipes
+	$(marked)
+
+# Every sentence by every voice, for those that the gate knows.
+$(REFRESHED)/whole: $(BASELINE) $(GATED) | $(VENV)/.eval
+	$(call measured,standard-whole,$(GATED),)
+	$(MAKE) tables
+	$(marked)
+
+GGUF_TABLE = $(foreach type,fp16 q8_0 q6_k q5_k q4_k q4_0,$(ARTIFACTS)/$(NAME)-$(type).gguf)
+$(REFRESHED)/gguf: $(BASELINE) $(GATED) $(GGUF_TABLE) | $(VENV)/.eval
+	$(call measured,gguf,$(GGUF_TABLE) $(GATED),--most 24)
+	$(MAKE) tables
+	$(marked)
+
+PROCESSORS = $(foreach recipe,int8-cpu int4-cpu,$(ARTIFACTS)/$(NAME)-$(recipe))
+$(REFRESHED)/processors: $(BASELINE) $(GATED) $(PROCESSORS) | $(VENV)/.eval
+	$(call measured,processors,$(GATED) $(PROCESSORS),--most 24)
+	$(MAKE) tables
+	$(marked)
+
+$(REFRESHED)/solvers: $(BASELINE) $(GATED) | $(VENV)/.eval
+	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite standard --most 24 --sweep -o reports/solvers
+	cp reports/solvers/sweep.json docs/solvers.json
+	$(BIN)/python -m flowvox.eval.sweep_table docs/solvers.json docs/solvers.md
+	$(marked)
+
+marked = @mkdir -p $(REFRESHED) && touch $@
 
 WORK ?= training-work
 # Minutes of the stages that have a budget; these are for one H100. Without a GPU: days, or a worse model.

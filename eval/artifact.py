@@ -163,9 +163,7 @@ class BundleArtifact:
         return self._tts.engine.flow(hidden, x, schedule)[1] - x
 
     def decode(self, codes: Codes) -> Floats:
-        """All frames at once."""
-        from flowvox.runtime.codec import CodecStream
+        """A chunk after the other, as the runtime does."""
+        from flowvox.runtime.codec import decode_whole
 
-        if len(codes) == 0:
-            return np.zeros(0, dtype=np.float32)
-        return CodecStream(self._tts.engine.codec_session).decode(codes)
+        return decode_whole(self._tts.engine.codec_session, codes)

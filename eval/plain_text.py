@@ -2,7 +2,7 @@
 
 Whisper's English rules (Radford et al. 2022, appendix C; PyPI `whisper-normalizer`): "twenty-five
 dollars" and "$25", "Dr." and "doctor", "don't" and "do not", "colour" and "color" become equal. On
-top: digit groups are joined, because "ten thirty" comes out as 1030 and "10:30" as 10 30.
+top: digit groups are joined, because "ten thirty" comes out as 1030 and "10:30" as 10 30 or 10.30.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import lru_cache
 from flowvox.eval.packages import missing, require
 
 _BETWEEN_DIGITS = re.compile(r"(?<=\d) (?=\d)")
+_TIME = re.compile(r"(?<![\d.$£€])(\d{1,2})\.([0-5]\d)(?![\d.%])")  # 6.45, no price and no share
 
 
 def unavailable() -> str | None:
@@ -28,7 +29,7 @@ def plain_words(text: str) -> str:
     """
     words = _normalizer()(text.replace("’", "'")).split()
     spoken = " ".join(word for word in words if any(c.isalnum() for c in word))
-    return _BETWEEN_DIGITS.sub("", spoken)
+    return _BETWEEN_DIGITS.sub("", _TIME.sub(r"\1 \2", spoken))
 
 
 @lru_cache(maxsize=1)

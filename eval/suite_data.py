@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
 
@@ -100,6 +100,25 @@ class Suite:
         ]
         limit: Count = getattr(self.limits, part)
         return tuple(found if limit == "all" else found[:limit])
+
+    def with_seeds(self, listed: str) -> Suite:
+        """The same suite with other seeds, as many as it has: "2,3". Raises SuiteError."""
+        seeds = [part.strip() for part in listed.split(",")]
+        if not all(part.isdecimal() and int(part) < 1 << 64 for part in seeds):
+            raise SuiteError(f"seeds should be whole numbers such as 2,3; {listed!r} is not")
+        if len(set(map(int, seeds))) != len(self.seeds):
+            raise SuiteError(f"suite {self.name} has {len(self.seeds)} seeds; name as many")
+        return replace(self, seeds=tuple(map(int, seeds)))
+
+    def at_most(self, count: int) -> Suite:
+        """The same suite with no part larger than `count` utterances (of whole sets of seeds)."""
+        limits = {
+            part: count if limit == "all" else min(count, limit)
+            for part in PARTS
+            for limit in [getattr(self.limits, part)]
+        }
+        limits["free_running"] = max(1, limits["free_running"] // len(self.seeds)) * len(self.seeds)
+        return replace(self, limits=replace(self.limits, **limits))
 
     def _in_turn(self) -> list[tuple[Sentence, int]]:
         """The first sentence of every group, the second ..., each with the voice it begins with.

@@ -8,13 +8,14 @@ as published ("full") and against what another seed does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from flowvox import __version__
+from flowvox.eval.ahead import Pool, Requests
 from flowvox.eval.artifact import Artifact, open_artifact, with_sampling
 from flowvox.eval.cache import Cache
 from flowvox.eval.ears import Ears
@@ -22,7 +23,7 @@ from flowvox.eval.harness import check_comparable, identity_of, this_machine, ve
 from flowvox.eval.measure import Measured, Measurement
 from flowvox.eval.metrics import BY_ID
 from flowvox.eval.statistics import Interval, Verdict, verdict
-from flowvox.eval.suite_data import Suite
+from flowvox.eval.suite_data import Suite, Utterance
 from flowvox.eval.summary import noise_floor, summarize
 from flowvox.eval.sweep_screen import Screen, Screened, frames_of
 from flowvox.eval.sweep_settings import (
@@ -53,15 +54,16 @@ def sweep(
     cache: Cache,
     ears: Ears,
     command: list[str],
+    jobs: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> dict[str, Any]:
-    """The content of sweep.json (flowvox.eval.sweep_table shows it). Paths as in `evaluate`.
+    """The content of sweep.json (flowvox.eval.sweep_table shows it). Paths and jobs as in `evaluate`.
 
     Raises FlowvoxError if an artifact does not open, or is not of the baseline's model.
     """
     first = with_sampling(open_artifact(baseline), FULL)
     others = [path for path in dict.fromkeys(bundles) if path != baseline]
-    runner = _Sweep(suite, first, cache, ears, progress, 1 + len(others))
+    runner = _Sweep(suite, first, cache, ears, jobs, progress, 1 + len(others))
     reports = [identity_of(first) | runner.baseline_report()]
     for path in others:  # at most two are in memory: the baseline and the one at hand
         artifact = with_sampling(open_artifact(path), FULL)
@@ -78,8 +80,9 @@ def sweep(
             "name": suite.name,
             "version": suite.version,
             "sha256": suite.sha256,
-            "sentences": len(suite.sentences),
+            "sentences": len({u.sentence.id for u in runner.said}),
             "seeds": list(suite.seeds),
+            "utterances": len(runner.said),
         },
         "not_measured": {key: why for key, why in ears.missing.items() if key in DECIDING},
         "noise_floor": {key: row for key, row in runner.floor.items() if key in DECIDING},
@@ -96,6 +99,7 @@ class _Sweep:
         baseline: Artifact,
         cache: Cache,
         ears: Ears,
+        jobs: int,
         progress: Progress,
         artifacts: int,
     ) -> None:
@@ -103,17 +107,25 @@ class _Sweep:
         # What is spoken goes through the free-running level of `flowvox eval`, and no other.
         limits = replace(suite.limits, teacher_forced=0, codec=0, speed=0)
         opinions = {key: model for key, model in ears.opinions.items() if key in DECIDING}
+        few = replace(ears, opinions=opinions)
         self._measurement = Measurement(
-            replace(suite, limits=limits), baseline, cache, replace(ears, opinions=opinions),
-            self._tick,
-        )  # fmt: skip
+            replace(suite, limits=limits), baseline, cache, few, self._tick
+        )
+        self._pool = Pool(suite, cache, few, jobs)
         self.floor: dict[str, Any] = {}
         self._progress, self._done = progress, 0
         rounds = 1 + artifacts * (2 + MOST_EVALUATIONS)  # about
         self._total = len(solvers_and_grids()) + self._measurement.steps(rounds)
 
+    @property
+    def said(self) -> Sequence[Utterance]:
+        """What every setting says."""
+        return self._measurement.part("free_running")
+
     def baseline_report(self) -> dict[str, Any]:
         """All settings; those of the other artifacts are chosen from them."""
+        said = self._measurement.spoken_by_baseline
+        self._pool.speak([Requests(self._baseline.path, FULL, said)], lambda: None)
         measured = self._measurement.measure(self._baseline)
         self.floor = noise_floor(self._measurement.floor, measured)
         screen = self._screen(self._baseline)
@@ -133,6 +145,7 @@ class _Sweep:
 
     def report(self, artifact: Artifact) -> dict[str, Any]:
         """Another artifact, with the settings that are left."""
+        self._ahead(artifact, [FULL])
         measured = self._measurement.measure(artifact)
         screen = self._screen(artifact)
         screen.baseline_full = self._full
@@ -141,6 +154,7 @@ class _Sweep:
     def _report(
         self, artifact: Artifact, screen: Screen, found: Found, full: Measured
     ) -> dict[str, Any]:
+        self._ahead(artifact, self._speakers)
         spoken = [_spoken(FULL, full, full, self.floor)]
         for setting in self._speakers:
             measured = self._measurement.measure(with_sampling(artifact, setting))
@@ -152,6 +166,10 @@ class _Sweep:
             "screened": [_setting(setting) | result.to_dict() for setting, result in rows],
             "spoken": spoken,
         }
+
+    def _ahead(self, artifact: Artifact, settings: Iterable[Sampling]) -> None:
+        requests = [Requests(artifact.path, setting, self.said) for setting in settings]
+        self._pool.speak(requests, lambda: None)
 
     def _screen(self, artifact: Artifact) -> Screen:
         """Over what the baseline said with the first seed."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flowvox.errors import MissingPackageError, RecipeError
 from flowvox.graphs import BACKBONE, FLOW
 from flowvox.quantizers.bnb import quantize_bnb4
+from flowvox.quantizers.bytes import quantize_bytes
 from flowvox.quantizers.channels import quantize_channels
 from flowvox.quantizers.matrix import quantize_blocks
 from flowvox.quantizers.statistics import InputStatistics
@@ -23,7 +24,7 @@ from flowvox.quantizers.weights import (
     MatrixWeights,
 )
 from flowvox.recipe import BUNDLE_FORMATS, PLAIN_FORMATS, TABLES, Recipe, Rule
-from flowvox.tensors import Shape, component_of
+from flowvox.tensors import WEIGHT_NORM_DIRECTION, Shape, component_of
 
 BITS = {"int8": 8, "int4": 4, "int2": 2}
 BNB4 = ("nf4", "fp4")
@@ -81,6 +82,8 @@ def encode_matrix(
         )
     if rule.format == "w8a8":
         return quantize_channels(weights, rule.rounding, statistics)
+    if rule.format == "w8":
+        return quantize_bytes(weights)
     if rule.format in BNB4:
         return quantize_bnb4(weights, rule.format, rule.block)
     if rule.format == "int8-dynamic":
@@ -96,8 +99,9 @@ def rounded(weights: NDArray[np.float32], rule: Rule) -> NDArray[np.float32]:
 
 
 def stored_format(name: str, shape: Shape, rule: Rule) -> str:
-    """Only matrices are ever quantized; vectors, convolutions and centroids stay float."""
+    """Only matrices are quantized, and convolutions to w8; vectors and centroids stay float."""
     matrix = len(shape) == 2 and "quantizer." not in name
+    matrix |= rule.format == "w8" and name.endswith(WEIGHT_NORM_DIRECTION)
     any_shape = rule.format.startswith("float") or rule.format == "omit"
     return rule.format if matrix or any_shape else "float32"
 
@@ -112,7 +116,7 @@ def stored_bytes(name: str, shape: Shape, rule: Rule) -> int:
         return size * (2 if fmt == "float16" else 4)
     if fmt in BNB4:
         return size // 2 + 4 * -(-size // rule.block)
-    if fmt in {"w8a8", "int8-dynamic"} or (fmt == "int8" and component_of(name) in TABLES):
+    if fmt in {"w8", "w8a8", "int8-dynamic"} or (fmt == "int8" and component_of(name) in TABLES):
         return size + 4 * shape[0]
     count = -(-shape[1] // rule.block)
     zeros = 0 if rule.symmetric else -(-count * BITS[fmt] // 8)

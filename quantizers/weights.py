@@ -88,6 +88,27 @@ class ChannelWeights:
 
 
 @dataclass(frozen=True)
+class ByteWeights:
+    """A matrix or convolution [n, ...] in bytes, multiplied as float32.
+
+    levels: int8 [n, ...]; scales: float32 [n].
+    """
+
+    levels: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+    @property
+    def aligned_scales(self) -> NDArray[np.float32]:
+        """[n, 1, ...], to be multiplied with the levels."""
+        return self.scales.reshape(-1, *[1] * (self.levels.ndim - 1))
+
+    def dequantized(self) -> NDArray[np.float32]:
+        """float32 [n, ...]."""
+        values: NDArray[np.float32] = self.levels.astype(np.float32) * self.aligned_scales
+        return values
+
+
+@dataclass(frozen=True)
 class Bnb4Weights:
     """bitsandbytes' 4-bit blocks over the flattened matrix [rows, columns].
 
@@ -109,4 +130,6 @@ class DynamicWeights:
     values: NDArray[np.float32]
 
 
-MatrixWeights = FloatWeights | BlockWeights | ChannelWeights | Bnb4Weights | DynamicWeights
+MatrixWeights = (
+    FloatWeights | BlockWeights | ChannelWeights | ByteWeights | Bnb4Weights | DynamicWeights
+)

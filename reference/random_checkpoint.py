@@ -71,6 +71,8 @@ def write_random_checkpoint(
     An encoder is written where params.json has the encoder's keys. Memory stays at a few chunks of
     values. `report` is told bytes done and in all. Raises ConfigError, OutputError.
     """
+    if out.exists():
+        raise OutputError(f"{out}: exists already; choose another name")
     config = ModelConfig.from_dict(params)
     tokenizer = params["multimodal"]["audio_tokenizer_args"]
     encoder = "encoder_transformer_lengths_str" in tokenizer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,26 @@ def test_peak_memory_is_this_process_own_not_that_of_its_parent() -> None:
     assert own > len(ballast)
     if sys.platform == "linux":
         assert int(child.stdout) < 200 << 20
+
+
+def test_energy_is_that_of_the_processor_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`psys` holds the packages once more, `intel-rapl:0:0` is a part of one."""
+    monkeypatch.setattr(machine, "POWERCAP", tmp_path)
+    assert machine.energy_joules() is None  # no counters at all
+    for zone, name, energy in (("0", "package-0", 3_000_000), ("1", "package-1", 5_000_000),
+                               ("2", "psys", 9_000_000), ("0:0", "core", 1_000_000)):  # fmt: skip
+        folder = tmp_path / f"intel-rapl:{zone}"
+        folder.mkdir()
+        (folder / "name").write_text(f"{name}\n")
+        (folder / "energy_uj").write_text(f"{energy}\n")
+    assert machine.energy_joules() == [3.0, 5.0]
+    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()  # as if only root might read it
+    assert machine.energy_joules() is None
+
+
+def test_energy_spent_between_two_readings() -> None:
+    assert machine.spent_joules([1.0, 2.0], [1.5, 4.0]) == 2.5
+    assert machine.spent_joules([1.0, 2.0], [1.5, 0.1]) is None  # a counter wrapped around
+    assert machine.spent_joules(None, [1.0]) is None

@@ -50,9 +50,10 @@ def _section(title: str, body: str, level: str = "##") -> list[str]:
 
 def _subject(report: Report) -> str:
     suite = report["suite"]
+    said = f", {suite['utterances']} utterances" if "utterances" in suite else ""
     return (
-        f"Suite {_text(suite['name'])} {suite['version']}: {suite['sentences']} sentences x "
-        f"{len(suite['voices'])} voices x {len(suite['seeds'])} seeds, against "
+        f"Suite {_text(suite['name'])} {suite['version']}: {suite['sentences']} sentences, "
+        f"{len(suite['voices'])} voices, {len(suite['seeds'])} seeds{said}, against "
         f"{_text(report['baseline']['name'])}. {_text(report['created'])}."
     )
 

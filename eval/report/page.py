@@ -20,6 +20,7 @@ from flowvox.eval.report.verdicts import (
     LEVELS,
     Standing,
     baseline_of,
+    clauses,
     compared,
     headline,
     lines,
@@ -58,6 +59,7 @@ def render_html(report: Report, folder: Path) -> str:
     return _environment().get_template(TEMPLATE).render(
         report=report,
         headline=headline(report),
+        clauses=clauses(report),
         standings=[stand(report, bundle) for bundle in bundles],
         bundles=bundles,
         base=base,

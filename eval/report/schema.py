@@ -12,7 +12,16 @@ import json
 import math
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    Literal,
+    TypedDict,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from flowvox.errors import FlowvoxError
 
@@ -36,8 +45,14 @@ class Machine(TypedDict):
     platform: str
 
 
-class Suite(TypedDict):
-    """What was spoken: every sentence with every voice and seed."""
+class Part(TypedDict, total=False):
+    """How much of a suite was spoken freely; older reports do not say."""
+
+    utterances: int
+
+
+class Suite(Part):
+    """What was spoken: sentences with voices and seeds, all of them or the first utterances."""
 
     name: str
     version: int | str

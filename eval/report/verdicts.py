@@ -32,11 +32,6 @@ class Standing:
     sentence: str
     details: list[str]
 
-    @property
-    def clause(self) -> str:
-        """This bundle's part of the headline."""
-        return f"{self.bundle['name']}: {self.sentence}"
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -102,10 +97,15 @@ def row_of(bundle: BundleReport, key: str) -> Row:
 
 def headline(report: Report) -> str:
     """The whole report in one line."""
-    standings = [stand(report, bundle) for bundle in compared(report)]
-    if not standings:
-        return "Only the baseline was measured; nothing to compare"
-    return "; ".join(standing.clause for standing in standings)
+    return "; ".join(clauses(report)) or "Only the baseline was measured; nothing to compare"
+
+
+def clauses(report: Report) -> list[str]:
+    """The parts of the headline: bundles of which the same is to be said share one."""
+    names: dict[str, list[str]] = {}
+    for bundle in compared(report):
+        names.setdefault(stand(report, bundle).sentence, []).append(bundle["name"])
+    return [f"{', '.join(found)}: {sentence}" for sentence, found in names.items()]
 
 
 def stand(report: Report, bundle: BundleReport) -> Standing:

@@ -22,6 +22,7 @@ from flowvox.graphs import GraphSpec, TensorSpec
 from flowvox.quantizers.weights import (
     BlockWeights,
     Bnb4Weights,
+    ByteWeights,
     ChannelWeights,
     DynamicWeights,
     FloatWeights,
@@ -197,7 +198,10 @@ class GraphBuilder:
 
     def folded_convolution(self, prefix: str) -> str:
         """The weight-normed convolution under `prefix`, folded, stored as the recipe says."""
-        return self._place_float(f"{prefix}weight", self.weights.convolution(prefix))
+        name, weights = f"{prefix}weight", self.weights.convolution(prefix)
+        if isinstance(weights, ByteWeights):
+            return self._widen(name, weights.levels, weights.aligned_scales)
+        return self._place_float(name, weights)
 
     def _place_float(self, name: str, weights: FloatWeights) -> str:
         if weights.values.dtype == np.float32:
@@ -213,6 +217,16 @@ class GraphBuilder:
         self._nodes.append(node)
         return f"{name}.wide"
 
+    def _widen(self, name: str, levels: Array, scales: Array) -> str:
+        """levels * scales in float32; onnxruntime folds both nodes when it loads."""
+        stored, factors = self.store(f"{name}.bytes", levels), self.store(f"{name}.scales", scales)
+        wide, title = f"{name}.levels", f"{name}.wide"
+        self._nodes.append(
+            helper.make_node("Cast", [stored], [wide], f"{name}.cast", to=TensorProto.FLOAT)
+        )
+        self._nodes.append(helper.make_node("Mul", [wide, factors], [title], title))
+        return title
+
     def linear(self, x: str, name: str) -> str:
         """x @ W^T for the checkpoint's [out, in] matrix `name`, in the format the recipe says."""
         weights = self.weights.matrix(name)
@@ -222,6 +236,9 @@ class GraphBuilder:
                 self._halves.add(stored)
                 return self.op("MatMul", self.narrow(x), stored)
             return self.op("MatMul", x, self._place_float(name, weights.transposed()))
+        if isinstance(weights, ByteWeights):
+            turned = self._widen(name, weights.levels.T, weights.scales)
+            return self.op("MatMul", x, turned)
         if isinstance(weights, ChannelWeights):
             return self._channels(x, name, weights)
         if isinstance(weights, Bnb4Weights):

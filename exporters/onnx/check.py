@@ -22,6 +22,7 @@ TOLERANCES = {
     "float32": 1e-4,
     "float16": 1e-2,
     "int8": 0.1,
+    "w8": 0.1,
     "w8a8": 0.1,
     "int8-dynamic": 0.4,
     "nf4": 0.7,

@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.quantizers.bytes import quantize_bytes
 from flowvox.quantizers.encode import encode_matrix
 from flowvox.quantizers.folding.preparation import Preparation
 from flowvox.quantizers.ggml.repack import repack, repacks
-from flowvox.quantizers.weights import FloatWeights, MatrixWeights
+from flowvox.quantizers.weights import ByteWeights, FloatWeights, MatrixWeights
 from flowvox.recipe import Recipe
 from flowvox.source import ModelSource
 from flowvox.tensors import (
@@ -28,7 +29,7 @@ class GraphWeights(Protocol):
 
     def floats(self, name: str) -> FloatWeights: ...
 
-    def convolution(self, prefix: str) -> FloatWeights: ...
+    def convolution(self, prefix: str) -> FloatWeights | ByteWeights: ...
 
     def composed(self, outer: Sequence[str], scale: str, inner: str) -> FloatWeights: ...
 
@@ -67,12 +68,15 @@ class ComponentWeights:
         rule = self._recipe.rule(self._component, name)
         return FloatWeights.stored(self._read(name), half=rule.format == "float16")
 
-    def convolution(self, prefix: str) -> FloatWeights:
+    def convolution(self, prefix: str) -> FloatWeights | ByteWeights:
         """The weight-normed convolution under `prefix` ("....decoder_blocks.0."), folded."""
         gain = self._read(prefix + WEIGHT_NORM_GAIN)
         direction = self._read(prefix + WEIGHT_NORM_DIRECTION)
         rule = self._recipe.rule(self._component, prefix + WEIGHT_NORM_DIRECTION)
-        return FloatWeights.stored(fold_weight_norm(gain, direction), half=rule.format == "float16")
+        folded = fold_weight_norm(gain, direction)
+        if rule.format == "w8":
+            return quantize_bytes(folded)
+        return FloatWeights.stored(folded, half=rule.format == "float16")
 
     def composed(self, outer: Sequence[str], scale: str, inner: str) -> FloatWeights:
         """The rows of all `outer` matrices times diag(`scale`) times `inner`, rounded once.

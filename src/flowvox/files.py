@@ -31,6 +31,15 @@ def check_output(path: Path) -> None:
         raise OutputError(f"{path}: no permission to write here; choose another place")
 
 
+def check_folder(path: Path) -> None:
+    """Raise OutputError unless `path` is, or can become, a folder to write files into."""
+    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise OutputError(f"{there}: is a file; name a folder")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"{path}: no permission to write here; choose another place")
+
+
 def write_beside(path: Path, content: bytes) -> None:
     """Replace the file `path` by `content` in one step. Raises OutputError.
 

@@ -8,6 +8,7 @@ import platform
 import sys
 from pathlib import Path
 
+POWERCAP = Path("/sys/class/powercap")  # where Linux shows RAPL's energy counters
 CPU_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm", "sve")
 
 
@@ -76,9 +77,14 @@ def cpu_name() -> str:
 
 
 def energy_joules() -> list[float] | None:
-    """Energy counters of the processor packages (RAPL), if this machine shows them to the user."""
-    counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj"))
-    values = [_read(str(counter)) for counter in counters]
+    """Energy counters of the processor packages (RAPL), if this machine shows them to the user.
+
+    AMD's are found under the same names. `psys`, the whole machine with the packages in it, is left
+    out. Linux lets only root read them unless told otherwise.
+    """
+    zones = sorted(POWERCAP.glob("intel-rapl:?"))
+    packages = [z for z in zones if (_read(f"{z}/name") or "").startswith("package")]
+    values = [_read(f"{zone}/energy_uj") for zone in packages]
     if not values or None in values:
         return None
     return [int(value) / 1e6 for value in values if value]

@@ -30,6 +30,7 @@ BUNDLE_FORMATS = (
     "int8",
     "int4",
     "int2",
+    "w8",
     "w8a8",
     "nf4",
     "fp4",

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.command import Command
 from tests.conftest import micro_params
 
-from flowvox.eval import component
+from flowvox.eval import bench, component
 
 
 @pytest.fixture
@@ -21,19 +21,44 @@ def shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def test_bundles_in_turns(
-    run: Command, micro_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One short sentence."""
+    monkeypatch.setattr(bench, "SENTENCES", ("Hi.",))
+    monkeypatch.setattr(bench, "MAX_SECONDS", 0.4)
+
+
+def test_bundles_have_the_promised_keys(
+    run: Command, micro_bundles: dict[str, Path], random_micro: Path, brief: None
 ) -> None:
-    monkeypatch.setattr("flowvox.eval.bench.MAX_SECONDS", 0.4)
-    baseline, other = micro_bundles["fp32"], micro_bundles["int4"]
-    options = ("--baseline", baseline, "--rounds", 1, "--threads", 1)
-    result = run.json("bench", other, *options)
-    assert [row["bundle"] for row in result["runs"]] == [str(baseline), str(other)]
+    paths = [micro_bundles["int8"], random_micro]
+    baseline = micro_bundles["fp32"]
+    result = run.json("bench", *paths, "--baseline", baseline, "--rounds", 1, "--threads", 1)
     assert result["machine"]["threads"] == 1
-    assert set(result["runs"][0]) >= {
-        "bundle", "rtf", "ms_per_frame", "first_audio_seconds", "load_seconds", "peak_rss_bytes",
-        "bytes",
-    }  # fmt: skip
+    first, int8, reference = result["runs"]
+    assert [r["bundle"] for r in result["runs"]] == [str(p) for p in (baseline, *paths)]
+    promised = {"bundle", "rtf", "ms_per_frame", "first_audio_seconds", "load_seconds",
+                "peak_rss_bytes", "bytes"}  # fmt: skip
+    for row in result["runs"]:
+        assert promised <= set(row)
+        assert set(row["rtf"]) == {"median", "p95"}
+    assert set(int8["ms_per_frame"]) == {"backbone", "flow", "codec"}
+    assert set(reference["ms_per_frame"]) == {"backbone and flow", "codec"}
+    assert first["speedup"] == 1
+    assert int8["bytes"] < first["bytes"]
+
+
+def test_the_table_has_energy_where_it_is_counted(
+    run: Command, bundle: Path, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, out, _ = run("bench", bundle, "--rounds", 1)
+    assert status == 0
+    assert out.split()[:2] == ["bundle", "RTF"]
+    monkeypatch.setattr(bench, "energy_joules", lambda: None)
+    assert "energy" not in run("bench", bundle, "--rounds", 1)[1]
+    spent = iter(range(100))
+    monkeypatch.setattr(bench, "energy_joules", lambda: [float(next(spent))])
+    assert "J/s" in run("bench", bundle, "--rounds", 1)[1]
 
 
 def test_the_limit(

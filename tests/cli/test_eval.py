@@ -108,3 +108,6 @@ def test_what_cannot_be_measured_is_refused(
     other = SUITE | {"voices": ["nobody"]}
     Path(suite).write_text(yaml.safe_dump(other))
     run.refused("needs the voice nobody", "eval", *pair, "--suite", suite, "-o", "out")
+    run.refused("is a file; name a folder", "eval", *pair, "--suite", suite, "-o", suite)
+    run.refused("is a file; name a folder", "eval", *pair, "--suite", suite, "-o", f"{suite}/out")
+    assert not Path("out").exists()

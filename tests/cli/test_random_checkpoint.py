@@ -12,7 +12,7 @@ def test_the_seed_gives_the_bytes(run: Command, random_micro: Path, tmp_path: Pa
     assert run("random-checkpoint", "--shape", shape, "-o", out, "--seed", 1)[0] == 0
     name = "consolidated.safetensors"
     assert (out / name).read_bytes() == (random_micro / name).read_bytes()
-    run.refused("exists", "random-checkpoint", "--shape", shape, "-o", out)
+    run.refused("choose another name", "random-checkpoint", "--shape", shape, "-o", out)
 
 
 def test_an_unknown_shape(run: Command, folder: Path) -> None:

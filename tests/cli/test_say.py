@@ -91,6 +91,18 @@ def test_text_from_standard_input_is_the_text_without_the_last_line_end(
         assert run.json("say", "-", *arguments)["codes_sha256"] == expected
 
 
+def test_closed_standard_input(
+    run: Command, bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    run.refused("standard input is closed", "say", "-", "-b", bundle)
+
+
+def test_a_text_that_begins_with_a_dash(run: Command, bundle: Path, folder: Path) -> None:
+    run.refused("flowvox say -- TEXT", "say", "-5 degrees", "-b", bundle)
+    assert run("say", "-b", bundle, "--max-seconds", 0.3, "--", "-5 degrees")[0] == 0
+
+
 @pytest.mark.parametrize("content", [b"", b" \n", b"\n\n"])
 def test_empty_standard_input(
     run: Command, bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
@@ -122,7 +134,8 @@ def test_the_number_of_threads_changes_nothing(run: Command, bundle: Path, folde
      (("--max-seconds", 0), "max-seconds"), (("--max-seconds", "inf"), "max-seconds"),
      (("--threads", 0), "threads"), (("--threads", 10**6), "threads"), (("-v", "bob"), "first, second"),
      (("-o", "no/such/a.wav"), "no such folder"), (("-o", "."), "is a folder"),
-     (("-o", "-", "--json"), "standard output"), (("--save-codes", "no/c.npy"), "no such folder")],
+     (("-o", "-", "--json"), "standard output"), (("--save-codes", "no/c.npy"), "no such folder"),
+     (("-o", "a", "--save-codes", "a"), "a file of its own"), (("--save-codes", "-"), "a file of its own")],
 )  # fmt: skip
 def test_bad_options_are_one_line_and_leave_nothing(
     run: Command, bundle: Path, random_micro: Path, folder: Path, engine: str,

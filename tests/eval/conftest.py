@@ -11,7 +11,7 @@ from flowvox import TTS
 
 @pytest.fixture(scope="session")
 def speech() -> NDArray[np.float32]:
-    """About three seconds of a rehearsed sentence, float32 at 24 kHz."""
+    """About three seconds of a sentence, float32 at 24 kHz."""
     tts = TTS.load(threads=1)
     return tts.say("We cannot put off living until we are ready.", voice="heart", seed=0).samples
 

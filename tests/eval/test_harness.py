@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,15 @@ def test_the_second_run_speaks_nothing(
     assert {recipe for recipe, _ in spoken} == {"int4"}
 
 
+def test_a_noise_floor_that_is_speech_on_top_takes_each_sentence_once(
+    run: Run, spoken: list[tuple[str, str]]
+) -> None:
+    suite = replace(QUIET, seeds=(0,), limits=replace(QUIET.limits, free_running="all"))
+    report, _ = run(suite=suite)
+    assert validate(report)["noise_floor"]["not_ended"]["n"] == 3
+    assert len(spoken) == 3 * 2 + 3
+
+
 def test_a_missing_package_is_named_in_the_report_and_in_the_row(
     run: Run, micro_bundles: dict[str, Path]
 ) -> None:
@@ -227,6 +237,22 @@ def test_speed_that_cannot_be_measured_is_reported(
         assert bundle["rows"]["rtf_ratio"]["verdict"] == "not measured"
         assert bundle["rows"]["kld_mean"]["n"] == 4
     assert report["bundles"][1]["rows"]["bytes"]["delta"] < 0  # size needs no clock
+
+
+@pytest.mark.parametrize("counter", [True, False])
+def test_energy_is_counted_or_said_to_be_missing(
+    run: Run, micro_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, counter: bool
+) -> None:
+    spent = iter(range(1000))
+    reading = (lambda: [float(next(spent))]) if counter else lambda: None
+    monkeypatch.setattr("flowvox.eval.bench.energy_joules", reading)
+    report, _ = run(micro_bundles["int8"], suite=SUITE)
+    joules = [
+        b["speed"]["joules_per_audio_second"] for b in validate(report)["bundles"] if b["speed"]
+    ]
+    assert len(joules) == 2
+    assert all((value or 0) > 0 for value in joules) == counter
+    assert ("energy" in report["not_measured"]) == (not counter)
 
 
 def test_progress_comes_to_its_end(run: Run, micro_bundles: dict[str, Path]) -> None:

@@ -20,6 +20,7 @@ pytest.importorskip("whisper_normalizer", reason="needs flowvox[eval]")
         ("one thousand two hundred and fifty pounds", "£1,250"),
         ("the third of May, twenty twenty-four", "the 3rd of May 2024"),
         ("at ten thirty", "at 10:30"),
+        ("at ten thirty", "at 10.30"),
         ("call five five five one two three four", "Call 555-1234"),
         ("three point five percent", "3.5%"),
         ("Dr. Smith and Mr. O’Neill", "doctor Smith and mister O'Neill"),
@@ -34,7 +35,8 @@ def test_same_sound_same_words(one: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("fifteen", "fifty"), ("they're", "their"), ("$5", "£5"), ("3.5", "35")]
+    ("one", "other"),
+    [("fifteen", "fifty"), ("they're", "their"), ("$5", "£5"), ("3.5", "35"), ("$12.50", "$1,250")],
 )
 def test_other_words_stay_other_words(one: str, other: str) -> None:
     assert plain_words(one) != plain_words(other)

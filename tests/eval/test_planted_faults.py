@@ -23,7 +23,7 @@ from flowvox.eval.harness import evaluate
 from flowvox.eval.report.schema import BundleReport, Report, validate
 from flowvox.eval.suite_data import Limits, Sentence, Suite
 
-REHEARSED = (
+SEEN = (
     "We cannot put off living until we are ready.",
     "Put things back where you found them.",
     "Pop it into the pot.",
@@ -36,10 +36,10 @@ UNSEEN = (
 SUITE = Suite(
     name="planted",
     version=1,
-    description="Four sentences that the model can speak, two that it has never seen.",
+    description="Four sentences that the model was trained on, two that it has never seen.",
     sentences=tuple(
         Sentence(f"{group}-{k}", text, (), group, ("heart",))
-        for group, texts in (("rehearsed", REHEARSED), ("unseen", UNSEEN))
+        for group, texts in (("seen", SEEN), ("unseen", UNSEEN))
         for k, text in enumerate(texts)
     ),
     voices=("heart",),

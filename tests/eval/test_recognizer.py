@@ -1,4 +1,4 @@
-"""Whisper tiny.en hears what the model has rehearsed."""
+"""Whisper tiny.en hears what the built-in bundle says."""
 
 from __future__ import annotations
 

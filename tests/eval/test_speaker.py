@@ -1,8 +1,6 @@
-"""The embedder tells the two voices of the small model apart."""
+"""The embedder tells the voices of the small model apart."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import numpy as np
 import pytest
@@ -25,17 +23,26 @@ def embedder() -> SpeakerEmbedder:
 
 def test_voices_are_nearer_to_themselves(embedder: SpeakerEmbedder) -> None:
     tts = TTS.load(threads=1)
-    texts = (
-        "There is no such thing as a problem without a gift for you in its hands.",
-        "If you wish to be happy for three days, get married.",
+    pairs = (
+        ("There is no such thing as a problem without a gift for you in its hands.",
+         "Put things back where you found them."),
+        ("If you wish to be happy for three days, get married.",
+         "War is like love, it always finds a way."),
+    )  # fmt: skip
+    one, other = (
+        {
+            voice: np.sum(
+                [embedder.embed(tts.say(t, voice=voice, seed=0).samples, 24000) for t in texts],
+                axis=0,
+            )
+            for voice in tts.voices
+        }
+        for texts in pairs
     )
-    vectors = {
-        voice: [embedder.embed(tts.say(text, voice=voice, seed=0).samples, 24000) for text in texts]
-        for voice in ("heart", "hart")
-    }
-    same = [similarity(*pair) for pair in vectors.values()]
-    other = [similarity(a, b) for a, b in product(vectors["heart"], vectors["hart"])]
-    assert min(same) > max(other)
+    assert len(tts.voices) > 1
+    for voice in tts.voices:
+        nearest = max(other, key=lambda name: similarity(one[voice], other[name]))
+        assert nearest == voice
 
 
 def test_the_vector_has_length_one_and_ignores_volume(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def test_the_hash_tells_two_files_apart(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(SuiteError, match="huge: neither a suite file nor one of long, smoke, stan"):
+    with pytest.raises(
+        SuiteError, match="huge: neither a suite file nor one of figures, long, smoke, stan"
+    ):
         load_suite("huge")
     assert list_suites() == sorted(list_suites())
 
@@ -178,3 +181,19 @@ def test_a_longer_list_begins_with_the_shorter_one() -> None:
 def test_a_voice_that_is_not_there_is_named(change: dict[str, Any]) -> None:
     with pytest.raises(SuiteError, match="suite mine needs the voice deep; there are low, high"):
         parsed(**change).utterances("speed", ["low", "high"])
+
+
+def test_a_suite_cut_short_keeps_whole_sets_of_seeds() -> None:
+    suite = parsed()
+    assert suite.at_most(2).limits == replace(suite.limits, teacher_forced=2, free_running=2)
+    assert suite.at_most(3).limits.free_running == 2
+    assert suite.at_most(1).limits.free_running == 2
+    whole, cut = (keys(s, "free_running", ["high", "low"]) for s in (suite, suite.at_most(4)))
+    assert cut == whole[:4]
+
+
+def test_other_seeds_are_as_many() -> None:
+    assert parsed().with_seeds("2, 3").seeds == (2, 3)
+    for wrong in ("", "2", "2,2", "2,x", "-1,2", f"1,{1 << 64}"):
+        with pytest.raises(SuiteError, match="seeds"):
+            parsed().with_seeds(wrong)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from flowvox.eval.suite import Suite, list_suites, load_suite
-from flowvox.reference.training.corpus import VOICES, voice_of
 from flowvox.reference.training.text import normalized, text_hash
 from flowvox.runtime.plan import PIECE_CHARACTERS
 
-UNSEEN = ("smoke", "standard", "long")
+# Of Debian's fortunes, which are part of the corpus.
+SEEN = ("We cannot put off living until we are ready.", "Put things back where you found them.",
+        "War is like love, it always finds a way.")  # fmt: skip
 SECONDS_PER_CHARACTER = 0.06  # measured with hibari on the standard and the long suite: 0.057-0.066
 # All that hibari's American G2P used in 1,500 sentences of Debian's fortunes.
 PHONEMES = "AIOTWYbdfhijklmnpstuvwzæðŋɐɑɔəɛɜɡɪɹʃʊʌʒʤʧθᵊᵻ"
@@ -40,34 +41,20 @@ def texts_of(suite: Suite) -> list[str]:
     return [sentence.text for sentence in suite.sentences]
 
 
-@pytest.mark.parametrize("name", UNSEEN)
+@pytest.mark.parametrize("name", list_suites())
 def test_no_text_occurs_in_the_training_corpus(name: str, training_hashes: frozenset[str]) -> None:
     texts = texts_of(load_suite(name))
     assert all(normalized(part) for text in texts for part in spoken_parts(text))
     assert seen(texts, training_hashes) == []
 
 
-def test_the_search_finds_what_training_has_seen(
-    tiny: Path, training_hashes: frozenset[str]
-) -> None:
-    script = (tiny / "script.txt").read_text("utf-8").splitlines()
+def test_the_search_finds_what_training_has_seen(training_hashes: frozenset[str]) -> None:
     assert len(training_hashes) > 10_000
-    assert seen(script, training_hashes) == script
-    shouted = [text.upper().rstrip(".") + " !" for text in script]
+    assert seen(list(SEEN), training_hashes) == list(SEEN)
+    shouted = [text.upper().rstrip(".") + " !" for text in SEEN]
     assert seen(shouted, training_hashes) == shouted
-    inside = [f"A gray heron stood still. {text} Nobody saw it." for text in script]
+    inside = [f"A gray heron stood still. {text} Nobody saw it." for text in SEEN]
     assert seen(inside, training_hashes) == inside
-
-
-def test_the_script_suite_is_the_script_and_says_so(tiny: Path) -> None:
-    suite = load_suite("tiny-script")
-    script = (tiny / "script.txt").read_text("utf-8").splitlines()
-    assert set(texts_of(suite)) <= set(script)
-    assert "training sentences" in suite.description.lower()
-    assert {(s.group, s.tags) for s in suite.sentences} == {("rehearsed", ("training",))}
-    for index, count in ((0, 16), (1, 8)):
-        own = [s.text for s in suite.sentences if s.voices == (VOICES[index],)]
-        assert own == [text for text in script if voice_of(text) == index][:count]
 
 
 def test_ids_and_texts_are_unique() -> None:
@@ -80,14 +67,14 @@ def test_ids_and_texts_are_unique() -> None:
 
 
 def test_sizes() -> None:
-    assert {*UNSEEN, "tiny-script"} == set(list_suites())
-    assert len(load_suite("smoke").sentences) == 8
+    assert list_suites() == ["figures", "long", "smoke", "standard"]
+    assert len(load_suite("smoke").sentences) == 12
     assert len(load_suite("smoke").seeds) == 2
     assert len(load_suite("standard").sentences) >= 100
     assert 6 <= len(load_suite("long").sentences) <= 10
-    assert all(load_suite(name).voices == "all" for name in UNSEEN)
     for name in list_suites():
         assert load_suite(name).name == name
+        assert load_suite(name).voices == "all"
 
 
 def test_the_standard_suite_has_every_kind_of_text() -> None:
@@ -110,7 +97,14 @@ def test_the_standard_suite_has_every_kind_of_text() -> None:
     assert {s.group for s in load_suite("smoke").sentences} == set(groups)
 
 
-@pytest.mark.parametrize("name", UNSEEN)
+def test_what_the_small_model_is_judged_on_spells_numbers_out() -> None:
+    """It has seen words only; digits stand in the suite that is named after them, and in `long`."""
+    for name in ("smoke", "standard"):
+        assert not any(c.isdigit() for text in texts_of(load_suite(name)) for c in text)
+    assert all(any(c.isdigit() for c in text) for text in texts_of(load_suite("figures")))
+
+
+@pytest.mark.parametrize("name", list_suites())
 def test_texts_with_figures_are_tagged(name: str) -> None:
     for sentence in load_suite(name).sentences:
         assert ("digits" in sentence.tags) == any(c.isdigit() for c in sentence.text), sentence.id

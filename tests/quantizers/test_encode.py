@@ -8,13 +8,13 @@ import pytest
 from flowvox.errors import MissingPackageError, RecipeError
 from flowvox.quantizers import encode
 from flowvox.quantizers.encode import check_recipe, encode_matrix, stored_bytes, stored_format
-from flowvox.quantizers.weights import BlockWeights, ChannelWeights, FloatWeights
+from flowvox.quantizers.weights import BlockWeights, ByteWeights, ChannelWeights, FloatWeights
 from flowvox.recipe import Recipe, Rule, load_recipe
 
 SHAPES = {"layers.0.attention.wq.weight": (24, 72), "norm.weight": (72,)}
 
 
-@pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4", "int2", "w8a8"])
+@pytest.mark.parametrize("fmt", ["float32", "float16", "int8", "int4", "int2", "w8", "w8a8"])
 @pytest.mark.parametrize("shape", [(24, 72), (5, 32), (1, 1)])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_planned_bytes_are_stored_bytes(fmt: str, shape: tuple[int, int], symmetric: bool) -> None:
@@ -24,7 +24,7 @@ def test_planned_bytes_are_stored_bytes(fmt: str, shape: tuple[int, int], symmet
     if isinstance(encoded, BlockWeights):
         size = encoded.packed.nbytes + encoded.scales.nbytes
         size += 0 if symmetric else encoded.packed_zeros().nbytes
-    elif isinstance(encoded, ChannelWeights):
+    elif isinstance(encoded, ChannelWeights | ByteWeights):
         size = encoded.levels.nbytes + encoded.scales.nbytes
     else:
         assert isinstance(encoded, FloatWeights)
@@ -36,6 +36,7 @@ def test_only_matrices_are_quantized() -> None:
     int4, half = Rule("*", "int4"), Rule("*", "float16")
     convolution = "audio_tokenizer.output_proj.conv.parametrizations.weight.original1"
     assert stored_format(convolution, (12, 24, 7), int4) == "float32"
+    assert stored_format(convolution, (12, 24, 7), Rule("*", "w8")) == "w8"
     assert stored_format(convolution, (12, 24, 7), half) == "float16"
     assert stored_format("norm.weight", (72,), int4) == "float32"
 

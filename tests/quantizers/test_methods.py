@@ -7,19 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flowvox.config import ModelConfig
 from flowvox.quantizers.calibration.cache import Calibration
 from flowvox.quantizers.matrix import quantize_blocks
 from flowvox.quantizers.statistics import InputStatistics
 from flowvox.reference.checkpoint import Checkpoint
+from flowvox.tensors import FLOW
 
-MATRICES = [
-    f"{prefix}{name}.weight"
-    for prefix in ("layers.0.", "layers.5.", "acoustic_transformer.layers.0.",
-                   "acoustic_transformer.layers.2.")
-    for name in ("attention.wq", "attention.wv", "attention.wo", "feed_forward.w1",
-                 "feed_forward.w2")
-]  # fmt: skip
+NAMES = ("attention.wq", "attention.wv", "attention.wo", "feed_forward.w1", "feed_forward.w2")
 ROWS = 96  # of each matrix: rows are quantized one by one
+
+
+def matrices(config: ModelConfig) -> list[str]:
+    """Of the first and the last layer of backbone and flow head."""
+    counts = {"": config.backbone.n_layers, FLOW: config.flow.n_layers}
+    return [
+        f"{prefix}layers.{layer}.{name}.weight"
+        for prefix, count in counts.items()
+        for layer in (0, count - 1)
+        for name in NAMES
+    ]
 
 
 def output_error(
@@ -37,7 +44,7 @@ def test_no_worse_than_rounding_on_any_matrix(
 ) -> None:
     source = Checkpoint.open(tiny)
     ratios: dict[str, list[float]] = {"search": [], "hqq": [], "imatrix": [], "gptq": []}
-    for name in MATRICES:
+    for name in matrices(source.config):
         weights, statistics = source.read(name)[:ROWS], tiny_calibration(name)
         rounded = output_error(weights, statistics, "round", symmetric)
         for method, found in ratios.items():

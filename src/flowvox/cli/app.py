@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from typing import Annotated, Any
@@ -79,7 +80,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     except (typer.Abort, KeyboardInterrupt):
         status = EXIT_INTERRUPTED
     except ClickException as error:
-        return _fail(error.format_message(), debug)
+        return _fail(_with_hint(error.format_message(), arguments), debug)
     except FlowvoxError as error:
         return _fail(str(error), debug)
     except (BrokenPipeError, SystemExit):
@@ -88,14 +89,27 @@ def _run(arguments: list[str], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            return _fail("no space for the output; free some and run this again", debug)
-        if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
-            return _fail(f"{error.filename}: no permission to write or read here", debug)
-        raise
+        return _fail(_explained(error), debug)
     if status == EXIT_INTERRUPTED:
         return _fail("interrupted; nothing was left half-written", debug, EXIT_INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _with_hint(message: str, arguments: list[str]) -> str:
+    """`flowvox say "-5 degrees"`: a text that looks like an option needs two dashes before it."""
+    if arguments[:1] != ["say"] or not re.match("No such option: -[^-]", message):
+        return message
+    return f"{message}; a text that begins with '-' comes after two dashes: flowvox say -- TEXT"
+
+
+def _explained(error: OSError) -> str:
+    """What the system refused, where no verb has said it better."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return "no space for the output; free some and run this again"
+    if error.errno in {errno.EACCES, errno.EROFS, errno.EPERM}:
+        return f"{error.filename}: no permission to write or read here"
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def _fail(message: str, debug: bool, status: int = EXIT_BAD_INPUT) -> int:

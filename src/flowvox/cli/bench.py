@@ -190,7 +190,11 @@ def _print(result: dict[str, Any]) -> None:
     table.add_column("bundle", no_wrap=True)
     for name in ("RTF", "p95", "speed", "ms/frame", "first", "load", "memory", "size"):
         table.add_column(name, justify="right", no_wrap=True)
+    counted = all(run["joules_per_audio_second"] is not None for run in result["runs"])
+    if counted:
+        table.add_column("energy", justify="right", no_wrap=True)
     for run in result["runs"]:
+        energy = [f"{run['joules_per_audio_second']:.2f} J/s"] if counted else []
         table.add_row(
             Path(run["bundle"]).name,
             ("~" if run["noisy"] else "") + f"{run['rtf']['median']:.3f}",
@@ -201,6 +205,7 @@ def _print(result: dict[str, Any]) -> None:
             f"{run['load_seconds']:.1f} s",
             f"{run['peak_rss_bytes'] / 1e6:.0f} MB",
             f"{run['bytes'] / 1e6:.0f} MB",
+            *energy,
         )
     Console().print(table)
     machine = result["machine"]

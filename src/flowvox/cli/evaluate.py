@@ -23,6 +23,13 @@ def evaluate(
     recognizer: Annotated[
         Path | None, typer.Option(help="Folder of another faster-whisper model.")
     ] = None,
+    seeds: Annotated[str | None, typer.Option(help="In place of the suite's, such as 2,3.")] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Utterances of each part of the suite, at most.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes that speak and listen at once.")
+    ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Compare settings of the flow's sampling instead.")
     ] = False,
@@ -36,8 +43,10 @@ def evaluate(
     from flowvox.cli.artifact import open_artifact
     from flowvox.cli.extras import needs
     from flowvox.cli.progress import step_progress
+    from flowvox.files import check_folder
 
     with needs("eval"):
+        from flowvox.eval.ahead import most_jobs
         from flowvox.eval.cache import Cache, default_folder
         from flowvox.eval.ears import Ears
         from flowvox.eval.harness import evaluate as run
@@ -45,11 +54,16 @@ def evaluate(
         from flowvox.eval.report.write import write
         from flowvox.eval.suite import load_suite
     chosen = load_suite(suite)
+    if seeds is not None:
+        chosen = chosen.with_seeds(seeds)
+    if most is not None:
+        chosen = chosen.at_most(most)
+    jobs = jobs or most_jobs()
     for path in (baseline, *bundles):
         open_artifact(path)
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     if sweep:
-        _sweep(bundles, baseline, chosen, recognizer, out, as_json)
+        _sweep(bundles, baseline, chosen, recognizer, jobs, out, as_json)
         return
     with step_progress("measuring") as report_progress:
         report, measured = run(
@@ -59,8 +73,10 @@ def evaluate(
             cache=Cache(default_folder()),
             ears=Ears.open(recognizer),
             command=["flowvox", *sys.argv[1:]],
+            jobs=jobs,
             progress=report_progress,
         )
+        out.mkdir(parents=True, exist_ok=True)
         save_recordings(report, measured, out)
         write(report, out)  # type: ignore[arg-type]
     if as_json:
@@ -74,6 +90,7 @@ def _sweep(
     baseline: Path,
     suite: Suite,
     recognizer: Path | None,
+    jobs: int,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -91,8 +108,10 @@ def _sweep(
             cache=Cache(default_folder()),
             ears=Ears.open(recognizer),
             command=["flowvox", *sys.argv[1:]],
+            jobs=jobs,
             progress=report_progress,
         )
+        out.mkdir(parents=True, exist_ok=True)
         write(report, out)
     typer.echo(json.dumps(report) if as_json else table(report))
 

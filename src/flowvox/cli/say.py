@@ -59,6 +59,8 @@ def say(
         raise typer.BadParameter("standard output cannot take both the wav and --json")
     from flowvox.files import check_output
 
+    if save_codes in (out, STANDARD_OUTPUT):
+        raise typer.BadParameter("--save-codes needs a file of its own")
     for path in (out, save_codes):
         if path is not None and path != STANDARD_OUTPUT:
             check_output(path)
@@ -88,6 +90,8 @@ def say(
 
 def _standard_input() -> str:
     """All of it as UTF-8, without the line ends that `echo` and editors add."""
+    if sys.stdin is None:  # closed: `flowvox say - <&-`
+        raise typer.BadParameter("standard input is closed; give the text as an argument")
     return sys.stdin.buffer.read().decode("utf-8", errors="replace").rstrip("\r\n")
 
 

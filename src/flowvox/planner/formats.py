@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from flowvox.errors import FlowvoxError
 from flowvox.recipe import TABLES, Rule
-from flowvox.tensors import Shape, component_of
+from flowvox.tensors import WEIGHT_NORM_DIRECTION, Shape, component_of
 
 # The formats that onnxruntime has a kernel for, and whose speed somebody measured (fp4: nobody).
 KERNELS = {
@@ -19,7 +19,7 @@ KERNELS = {
     "cuda": ("float32", "float16", "int8", "int4", "nf4"),
 }
 PLAIN = {"float32": 4, "float16": 2}
-CHANNELS = {"w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
+CHANNELS = {"w8", "w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
 # bits of a level, bytes of a block's scale
 BLOCKED = {"int8": (8, 2), "int4": (4, 2), "int2": (2, 2), "nf4": (4, 4), "fp4": (4, 4)}
 # On a processor MatMulNBits keeps its blocks in the kernel's own layout, with a float32 scale and a
@@ -33,8 +33,9 @@ EXPANDED = 4
 
 
 def applied(name: str, shape: Shape, rule: Rule) -> Rule:
-    """The rule as it applies: only matrices are quantized, all else stays float."""
+    """The rule as it applies: only matrices are quantized, and convolutions to w8."""
     matrix = len(shape) == 2 and "quantizer." not in name
+    matrix |= rule.format == "w8" and name.endswith(WEIGHT_NORM_DIRECTION)
     if matrix or rule.format in PLAIN or rule.format == "omit":
         return rule
     return replace(rule, format="float32")
@@ -71,9 +72,19 @@ def per_weight(rule: Rule) -> float:
     raise FlowvoxError(f"the planner has no figures for the format {rule.format}")
 
 
+def is_widened(rule: Rule, kind: str) -> bool:
+    """Whether the weights are float32 as soon as they are loaded."""
+    return rule.format == "w8" or (kind == "cpu" and rule.format == "float16")
+
+
+def kernel(rule: Rule) -> str:
+    """The format of the kernel that multiplies."""
+    return "float32" if rule.format == "w8" else rule.format
+
+
 def resident(rule: Rule, kind: str) -> float:
     """Bytes per weight in memory while it runs. The CPU widens float16 when it loads."""
-    if kind == "cpu" and rule.format == "float16":
+    if is_widened(rule, kind):
         return float(PLAIN["float32"])
     if kind == "cpu" and rule.format in {"int8", "int4", "int2"}:
         return BLOCKED[rule.format][0] / 8 + WIDE / rule.block
@@ -89,7 +100,7 @@ def read_on_cpu(rule: Rule) -> float:
 
 def moved(rule: Rule, kind: str, rows: float) -> float:
     """Bytes per weight that one product of so many rows moves through memory."""
-    if kind == "cpu" and rule.format == "float16":
+    if is_widened(rule, kind):
         return float(PLAIN["float32"])
     if kind == "cuda" and rows > MOST_ROWS.get(rule.format, rows):
         return per_weight(rule) + EXPANDED

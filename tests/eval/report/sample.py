@@ -25,7 +25,7 @@ SENTENCES = (
         "When the rain had stopped, the children ran across the wet field to the old mill.",
     ),
 )
-VOICES = ("heart", "hart")
+VOICES = ("heart", "michael")
 # id: level, title, unit, better, margin, explanation, baseline value, scale of what bundles lose
 METRICS: dict[str, tuple[Any, ...]] = {
     "kl_mean": ("teacher-forced", "KL divergence, mean", "nats", "lower", 0.05, "Between next-code distributions, baseline codes fed to both.", None, 0.06),
@@ -104,7 +104,7 @@ def _bundle(
             for voice in VOICES
             for number, text in sentences
         ],
-        "failures": [{"utterance": "names-03/hart/0", "error": "RuntimeError: the codec returned no samples"}] if loss > 2 else [],
+        "failures": [{"utterance": "names-03/michael/0", "error": "RuntimeError: the codec returned no samples"}] if loss > 2 else [],
     }  # fmt: skip
 
 

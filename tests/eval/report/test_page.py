@@ -139,7 +139,7 @@ def test_a_bare_report(report: dict[str, Any], tmp_path: Path) -> None:
         }
     report |= {"noise_floor": {}, "not_measured": {}}
     words = Tags(render_html(report, tmp_path)).words()  # type: ignore[arg-type]
-    assert "tiny-int8: nothing was judged" in words
+    assert "tiny-int8, tiny-int4, tiny-int4-rtn: nothing was judged" in words
     assert "No utterance crashed." in words
     for section in ("Where it is lost", "Listen", "Quality against size and speed"):
         assert section not in words

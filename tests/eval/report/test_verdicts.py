@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, get_args
 
 import pytest
 
-from flowvox.eval.report.verdicts import Kind, headline, lines, stand
+from flowvox.eval.report.verdicts import Kind, clauses, headline, lines, stand
 
 
 def judge(report: dict[str, Any], **verdicts: str) -> dict[str, Any]:
@@ -71,6 +72,9 @@ def test_headline(report: dict[str, Any]) -> None:
         "tiny-int4: unsure about word error rate and 3 more; "
         "tiny-int4-rtn: fails word error rate and 4 more"
     )
+    twin = copy.deepcopy(report["bundles"][1]) | {"name": "tiny-int8-too"}
+    report["bundles"].append(twin)
+    assert clauses(report)[0] == "tiny-int8, tiny-int8-too: inside the 9 margins measured"
     del report["bundles"][1:]
     assert headline(report) == "Only the baseline was measured; nothing to compare"
 

@@ -15,7 +15,7 @@ from flowvox.quantizers.calibration import cache
 from flowvox.recipe import Recipe
 from flowvox.reference.checkpoint import Checkpoint
 
-MATRICES = ["layers.5.attention.wo.weight", "acoustic_transformer.layers.0.feed_forward.w2.weight"]
+MATRICES = ["layers.1.attention.wo.weight", "acoustic_transformer.layers.0.feed_forward.w2.weight"]
 
 
 def recipe(method: str) -> Recipe:

@@ -16,7 +16,6 @@ from flowvox.reference.lora.merged import MergedSource
 from flowvox.reference.model import load_model
 from flowvox.reference.speak import ReferenceTTS, embed_prompt
 
-SPEAKER, LIKE = "heart", "hart"
 LEARNED = ("There are new messages.", "Pop it into the pot.", "We must believe in free will.")
 UNSEEN = "Put things back where you found them."
 STEPS = 24
@@ -26,15 +25,16 @@ class Judge:
     """(semantic loss in nats, error of the acoustic values) of a model on a text's target codes."""
 
     def __init__(self, tts: ReferenceTTS) -> None:
+        self.speaker, *_, like = tts.model.config.voices
         self.codes = {
-            text: tts.generate(text, LIKE, seed=0, max_frames=80).codes
+            text: tts.generate(text, like, seed=0, max_frames=80).codes
             for text in (*LEARNED, UNSEEN)
         }  # fmt: skip
         self.levels = tts.model.config.codec.acoustic_codebook_size
 
     def __call__(self, model: ReferenceTTS | BundleArtifact, text: str) -> tuple[float, float]:
         codes = self.codes[text]
-        hidden = model.hidden_states(text, SPEAKER, codes)
+        hidden = model.hidden_states(text, self.speaker, codes)
         noise = frame_noise(0, len(hidden), codes.shape[1] - 1)
         if isinstance(model, BundleArtifact):
             logits, latents = model.semantic_logits(hidden), model.latents(hidden, noise)
@@ -55,7 +55,9 @@ def test_a_voice_survives_int4(tiny: Path, tmp_path: Path) -> None:
     base = ReferenceTTS(checkpoint, load_model(checkpoint))
     judge = Judge(base)
     examples = [
-        Example(embed_prompt(base.model, checkpoint, text, SPEAKER).clone(), judge.codes[text])
+        Example(
+            embed_prompt(base.model, checkpoint, text, judge.speaker).clone(), judge.codes[text]
+        )
         for text in LEARNED
     ]
     adapter = train(load_model(checkpoint), examples, STEPS, tmp_path / "adapter")
