@@ -38,6 +38,11 @@ PACKAGES = (
     "resemblyzer", "distillmos", "speechmos", "pesq", "pystoi", "jiwer", "soxr",
 )  # fmt: skip
 
+ATTEMPTS, ENOUGH = (
+    3,
+    4,
+)  # most timings; sentences from which on noise can be told from their variety
+
 Progress = Callable[[int, int], None]
 
 
@@ -210,7 +215,7 @@ def _speed(measured: dict[str, Measured], measurement: Measurement) -> dict[str,
     if not sentences or not sound:
         return {}
     try:
-        runs = run_bench(sound, sentences=sentences, rounds=2)["runs"]
+        runs = _calmest(sound, sentences)
     except (FlowvoxError, OSError) as error:
         for found in measured.values():
             found.failures.append({"utterance": "all", "error": f"speed: {error}"})
@@ -223,6 +228,18 @@ def _no_energy(speed: dict[str, dict[str, Any]]) -> dict[str, str]:
     if not speed or any(run["joules_per_audio_second"] is not None for run in speed.values()):
         return {}
     return {"energy": "this machine shows no energy counter to this user"}
+
+
+def _calmest(paths: list[Path], sentences: list[str]) -> list[dict[str, Any]]:
+    """The runs of a timing. One that the machine disturbed is repeated, and the calmest counts."""
+    attempts = ATTEMPTS if len(sentences) >= ENOUGH else 1
+    found = []
+    for _ in range(attempts):
+        runs = run_bench(paths, sentences=sentences, rounds=2)["runs"]
+        found.append(runs)
+        if not any(run["noisy"] for run in runs):
+            break
+    return min(found, key=lambda runs: max(r["rtf"]["p95"] / r["rtf"]["median"] for r in runs))
 
 
 def _components(path: Path) -> dict[str, Any]:
