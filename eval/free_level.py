@@ -18,14 +18,22 @@ EARLY = 0.6  # of the baseline's length: what is shorter has lost words
 LONG_SILENCE = 1.0  # seconds
 
 
-def voice_centroids(heard: Iterable[tuple[str, Heard]]) -> dict[str, Floats]:
-    """Voice -> unit mean embedding of its utterances that are long enough to have one."""
-    vectors: dict[str, list[Floats]] = {}
-    for voice, ears in heard:
-        if ears.voice is not None:
-            vectors.setdefault(voice, []).append(ears.voice)
-    means = {voice: np.mean(found, axis=0) for voice, found in vectors.items()}
-    return {voice: mean / np.linalg.norm(mean) for voice, mean in means.items()}
+def voice_centroid(heard: Iterable[tuple[Utterance, Heard]], utterance: Utterance) -> Floats | None:
+    """Unit mean embedding of a voice saying *other* sentences; None if it has said none.
+
+    With its own recording in the mean, the baseline would be nearer to itself than anything else is.
+    """
+    others = [
+        ears.voice
+        for said, ears in heard
+        if said.voice == utterance.voice
+        and said.sentence.id != utterance.sentence.id
+        and ears.voice is not None
+    ]
+    if not others:
+        return None
+    mean = np.mean(others, axis=0)
+    return np.asarray(mean / np.linalg.norm(mean))
 
 
 def judge(

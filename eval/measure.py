@@ -17,7 +17,7 @@ from flowvox.errors import FlowvoxError
 from flowvox.eval import codec_level, free_level
 from flowvox.eval.artifact import Artifact, Spoken
 from flowvox.eval.cache import Arrays, Cache
-from flowvox.eval.ears import Ears
+from flowvox.eval.ears import Ears, Heard
 from flowvox.eval.forced import Truth, compare, compare_latents, record_truth
 from flowvox.eval.statistics import Rows
 from flowvox.eval.suite_data import Part, Suite, Utterance
@@ -73,7 +73,7 @@ class Measurement:
     ) -> None:
         self.suite, self.baseline, self.cache = suite, baseline, cache
         self.ears, self._tick = ears, tick
-        self._voices: dict[str, np.ndarray] = {}
+        self._heard: list[tuple[Utterance, Heard]] = []
         self._truths: dict[str, Truth] = {}
         self.spoken: dict[str, Spoken] = {}
         self.floor = Measured()
@@ -129,17 +129,15 @@ class Measurement:
         return result
 
     def _baseline_speaks(self, result: Measured) -> None:
-        """Everything is compared with this speech; the voices are what it sounds like."""
+        """Everything is compared with this speech; a voice is what it sounds like."""
         wanted = self._wanted
         for key, utterance in wanted.items():
             with result.guarded("free-running", key):
                 self.spoken[key] = self._speak(self.baseline, utterance)
             self._tick()
-        heard = []
         for key, speech in self.spoken.items():
             with result.guarded("free-running", key):
-                heard.append((wanted[key].voice, self.ears.listen(speech.samples, self.cache)))
-        self._voices = free_level.voice_centroids(heard)
+                self._heard.append((wanted[key], self.ears.listen(speech.samples, self.cache)))
         for utterance in self._floor:
             with result.guarded("noise floor", utterance.key):
                 self._against_itself(utterance)
@@ -149,7 +147,7 @@ class Measurement:
         speech = self._speak(self.baseline, self._with_floor_seed(utterance))
         rows = free_level.judge(
             utterance.sentence.text, speech, self._said(utterance),
-            self.ears.listen(speech.samples, self.cache), self._voices.get(utterance.voice),
+            self.ears.listen(speech.samples, self.cache), self._voice(utterance),
         )  # fmt: skip
         self.floor.add(utterance.key, rows)
 
@@ -176,6 +174,9 @@ class Measurement:
 
         stored = self.cache.arrays(key, compute)
         return Truth(**stored | {"ended": bool(stored["ended"])})  # type: ignore[arg-type]
+
+    def _voice(self, utterance: Utterance) -> np.ndarray | None:
+        return free_level.voice_centroid(self._heard, utterance)
 
     def _said(self, utterance: Utterance) -> Spoken:
         if utterance.key not in self.spoken:
@@ -229,8 +230,7 @@ class Measurement:
         result.spoken[utterance.key] = speech
         heard = self.ears.listen(speech.samples, self.cache)
         rows = free_level.judge(
-            utterance.sentence.text, speech, self._said(utterance), heard,
-            self._voices.get(utterance.voice),
+            utterance.sentence.text, speech, self._said(utterance), heard, self._voice(utterance)
         )  # fmt: skip
         result.add(utterance.key, rows)
         result.utterances.append(free_level.describe(utterance, speech, heard, rows))

@@ -121,7 +121,7 @@ METRICS: tuple[Metric, ...] = (
     _free("wer", "WER", "fraction", "lower", "ratio", "word error rate by the recognizer", 0.05),
     _free("cer", "CER", "fraction", "lower", "ratio", "character error rate", 0.05),
     _free("similarity", "Speaker similarity", "cosine", "higher", "mean",
-          "to the voice: the mean embedding of the baseline's utterances of it", 0.05),
+          "to the voice: the baseline's mean embedding over its other sentences", 0.05),
     _free("mos", "DistillMOS", "MOS", "higher", "mean", "predicted naturalness, 1 to 5", 0.2),
     _free("dnsmos", "DNSMOS overall", "MOS", "higher", "mean", "predicted quality, for noise", 0.2),
     _free("duration_ratio", "Duration ratio", "ratio", "none", "median",

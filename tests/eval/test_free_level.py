@@ -9,7 +9,7 @@ import pytest
 
 from flowvox.eval.artifact import Spoken
 from flowvox.eval.ears import Heard
-from flowvox.eval.free_level import describe, judge, length_spread, lengths, voice_centroids
+from flowvox.eval.free_level import describe, judge, length_spread, lengths, voice_centroid
 from flowvox.eval.suite_data import Sentence, Utterance
 
 RATE = 24000
@@ -82,15 +82,23 @@ def test_opinions_pass_through() -> None:
     assert figures(spoken(50), opinions={"mos": 3.5})["mos"] == [3.5]
 
 
-def test_a_voice_is_the_unit_mean_of_its_utterances() -> None:
+def test_a_voice_is_the_unit_mean_of_its_other_sentences() -> None:
+    def said(sentence: str, voice: str, seed: int = 0) -> Utterance:
+        return Utterance(Sentence(sentence, "Go on.", (), "plain"), voice, seed)
+
     heard = [
-        ("heart", Heard(voice=np.array([1.0, 0.0]))), ("heart", Heard(voice=np.array([0.0, 1.0]))),
-        ("michael", Heard(voice=np.array([0.0, 2.0]))), ("heart", NOTHING), ("short", NOTHING),
-    ]  # fmt: skip
-    voices = voice_centroids(heard)
-    assert set(voices) == {"heart", "michael"}
-    np.testing.assert_allclose(voices["heart"], [0.5**0.5, 0.5**0.5])
-    np.testing.assert_allclose(voices["michael"], [0, 1])
+        (said("a", "heart"), Heard(voice=np.array([3.0, 4.0]))),
+        (said("a", "heart", seed=1), Heard(voice=np.array([4.0, 3.0]))),
+        (said("b", "heart"), Heard(voice=np.array([1.0, 0.0]))),
+        (said("c", "heart"), Heard(voice=np.array([0.0, 1.0]))),
+        (said("a", "michael"), Heard(voice=np.array([0.0, 2.0]))),
+        (said("d", "heart"), NOTHING),
+    ]
+    centroid = voice_centroid(heard, said("a", "heart", seed=1))
+    np.testing.assert_allclose(centroid, [0.5**0.5, 0.5**0.5])  # no seed of the sentence itself
+    np.testing.assert_allclose(voice_centroid(heard, said("b", "michael")), [0, 1])
+    assert voice_centroid(heard, said("a", "michael")) is None
+    assert voice_centroid(heard, said("a", "emma")) is None
 
 
 def test_spread_over_seeds() -> None:
