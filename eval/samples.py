@@ -18,7 +18,7 @@ import numpy as np
 
 from flowvox.eval import free_level
 from flowvox.eval.ahead import Pool, Requests, most_jobs
-from flowvox.eval.artifact import Artifact, Floats, Spoken, open_artifact
+from flowvox.eval.artifact import Artifact, Spoken, open_artifact
 from flowvox.eval.cache import Cache, default_folder
 from flowvox.eval.ears import Ears, Heard
 from flowvox.eval.error_rate import Errors, error_rate
@@ -59,12 +59,10 @@ def record(artifacts: Sequence[Artifact], cache: Cache, ears: Ears) -> list[Samp
         check_comparable(other, first)
     wanted = utterances(first.voices)
     base = [speak(first, utterance, SECONDS, cache) for utterance in wanted]
-    voices = free_level.voice_centroids(
-        (utterance.voice, ears.listen(said.samples, cache))
-        for utterance, said in zip(wanted, base, strict=True)
-    )
+    listened = [ears.listen(said.samples, cache) for said in base]
+    heard = list(zip(wanted, listened, strict=True))
     return [
-        _sample(artifact, utterance, said, voices, cache, ears)
+        _sample(artifact, utterance, said, heard, cache, ears)
         for artifact in artifacts
         for utterance, said in zip(wanted, base, strict=True)
     ]
@@ -80,13 +78,13 @@ def _sample(
     artifact: Artifact,
     utterance: Utterance,
     base: Spoken,
-    voices: dict[str, Floats],
+    others: Sequence[tuple[Utterance, Heard]],
     cache: Cache,
     ears: Ears,
 ) -> Sample:
     speech = speak(artifact, utterance, SECONDS, cache)
     heard = ears.listen(speech.samples, cache)
-    voice = voices.get(utterance.voice)
+    voice = free_level.voice_centroid(others, utterance)
     rows = free_level.judge(utterance.sentence.text, speech, base, heard, voice)
     return Sample(artifact.recipe, utterance, speech, heard, rows)
 

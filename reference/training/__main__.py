@@ -81,31 +81,65 @@ def decoder(arguments: argparse.Namespace) -> None:
 def lm(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.lm import train
 
-    train(arguments.work, arguments.minutes, arguments.positions, 2e-3, 4e-3, arguments.device)
+    train(arguments.work, arguments.minutes, arguments.positions, arguments.device)
 
 
 def export(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.export import export as write
+    from flowvox.reference.training.speech import PRESETS
 
-    write(arguments.work)
+    write(arguments.work, tuple(PRESETS), None)
+
+
+def locked(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.locked.corpus import build
+
+    build(arguments.work, arguments.sentences, arguments.threads)
+
+
+def locked_decoder(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.locked.codec import train_decoder
+
+    train_decoder(arguments.work / "locked", arguments.minutes)
+
+
+def locked_encoder(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.locked.codec import train_encoder
+
+    train_encoder(arguments.work / "locked", arguments.minutes)
+
+
+def adapt(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.lm import adapt as train
+
+    a = arguments
+    train(a.work, a.work / "export", a.minutes, a.positions, a.device)
+
+
+def locked_export(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.export import export as write
+    from flowvox.reference.training.locked.corpus import VOICES
+
+    write(arguments.work / "locked", VOICES, arguments.codec)
 
 
 def pack(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.pack import pack as write
 
-    write(arguments.work, arguments.out)
+    write(arguments.work / "locked", arguments.out)
 
 
 def score(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.score import score as measure
 
-    print(measure(arguments.work, arguments.out))
+    print(measure(arguments.work / "locked", arguments.out))
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
-    stage.__name__: stage
+    stage.__name__.replace("_", "-"): stage
     for stage in (
-        corpus, teacher, speech, semantics, align, codec, encode, decoder, lm, export, pack, score,
+        corpus, teacher, speech, semantics, align, codec, encode, decoder, lm, export,
+        locked, locked_decoder, locked_encoder, adapt, locked_export, pack, score,
     )
 }  # fmt: skip
 
@@ -117,6 +151,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
     parser.add_argument("--minutes", type=float, default=30, help="a stage's time in all")
+    parser.add_argument(
+        "--codec", type=Path, help="checkpoint to take the codec of (locked-export)"
+    )
+    parser.add_argument("--sentences", type=int, default=22000, help="of the locked corpus")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="crops of a codec step")
     parser.add_argument("--positions", type=int, default=3000, help="of a language model step")

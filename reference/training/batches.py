@@ -16,8 +16,8 @@ from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.speech import PRESETS, Speech
 
 BOS, AUDIO, BEGIN_AUDIO, REPEAT_TEXT, NEXT_TEXT = 1, 24, 25, 35, 36
-SHORTEST_VOICE, LONGEST_VOICE = 10, 40  # frames of the voice prompt
 LONGEST_FRAMES = 190
+SHORTEST_DONOR = 45  # frames of an utterance that voice prompts are cut from
 NOISY_SHARE, NOISE_LEVELS = 0.3, 1.5  # history frames that are disturbed, and by how much
 WRONG_SEMANTIC_SHARE = 0.04
 LENGTH_SPREAD = 0.06  # a batch holds utterances of nearly one length
@@ -78,7 +78,7 @@ class Utterances:
         self.training = np.flatnonzero(usable & ~held)
         self.held_out = np.flatnonzero(usable & held)
         # Voice prompts: utterances of each speaker that are long enough.
-        donors = np.flatnonzero(~held & (lengths > LONGEST_VOICE + 4))
+        donors = np.flatnonzero(~held & (lengths >= SHORTEST_DONOR))
         donors = donors[np.argsort(speaker[donors], kind="stable")]
         counts = np.bincount(speaker[donors], minlength=speaker.max() + 1)
         self.donors = on(donors)
@@ -91,8 +91,16 @@ class Utterances:
 class Sampler:
     """Draws utterances of similar length, with a voice prompt from another utterance."""
 
-    def __init__(self, data: Utterances, config: ModelConfig, positions: int, seed: int) -> None:
+    def __init__(
+        self,
+        data: Utterances,
+        config: ModelConfig,
+        positions: int,
+        voice: tuple[int, int],
+        seed: int,
+    ) -> None:
         self.data, self.config, self.positions = data, config, positions
+        self.voice = voice  # shortest and longest prompt, in frames
         self.rng = np.random.default_rng([5, seed])
         has_voice = data.donor_count.cpu().numpy() > 0
         self.training = data.training[has_voice[data.training]]
@@ -125,9 +133,9 @@ class Sampler:
         u = torch.from_numpy(utterances).to(device)
         frames, texts = d.lengths[u], d.token_count[u]
         if disturb:
-            voice = torch.randint(SHORTEST_VOICE, LONGEST_VOICE + 1, (len(u),), device=device)
+            voice = torch.randint(self.voice[0], self.voice[1] + 1, (len(u),), device=device)
         else:
-            voice = torch.full((len(u),), LONGEST_VOICE // 2 + 5, device=device)
+            voice = torch.full((len(u),), sum(self.voice) // 2, device=device)
         donor = d.donors[
             d.donor_first[u] + (torch.rand(len(u), device=device) * d.donor_count[u]).long()
         ]

@@ -11,24 +11,44 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.training.codec import state_of
 from flowvox.reference.training.semantics import Semantics
-from flowvox.reference.training.speech import FRAME, PRESETS, Speech
+from flowvox.reference.training.speech import FRAME, Speech
+from flowvox.tensors import CODEC
 
 HELD_OUT, CANDIDATES = 24, 30  # utterances of each preset voice
 SHORTEST, LONGEST = 20, 110  # frames of the held-out utterances
 PROMPT_SHORTEST, PROMPT_LONGEST = 50, 90  # frames of the utterances for voice prompts
 
 
-def export(work: Path) -> None:
-    """Write `work`/export."""
+def codec_state(work: Path, start: Path | None) -> dict[str, Tensor]:
+    """The codec that was trained in `work`; with `start` that checkpoint's."""
+    if start:
+        checkpoint = Checkpoint.open(start)
+        names = [name for name in checkpoint.shapes if name.startswith(CODEC)]
+        return {n.removeprefix(CODEC): torch.from_numpy(checkpoint.read(n)) for n in names}
+    if (work / "codec").exists():
+        return state_of(work / "codec") | state_of(work / "decoder")
+    vectors = torch.from_numpy(Semantics.load(work / "semantics.npz").vectors)
+    codebook = "quantizer.semantic_codebook."
+    own = {
+        f"{codebook}embedding_sum": vectors,
+        f"{codebook}cluster_usage": torch.ones(len(vectors)),
+    }
+    return own | state_of(work / "encoder") | state_of(work / "decoder")
+
+
+def export(work: Path, voices: tuple[str, ...], start: Path | None) -> None:
+    """Write `work`/export; `voices`: the first speakers, `start`: a checkpoint to take the codec of."""
     folder = work / "export"
     folder.mkdir(exist_ok=True)
     language = state_of(work / "lm")
     backbone = {k: v for k, v in language.items() if k.startswith("backbone.")}
     flow = {k: v for k, v in language.items() if k.startswith("flow.")}
-    codec = state_of(work / "codec") | state_of(work / "decoder")
+    codec = codec_state(work, start)
     for name, state in {"backbone": backbone, "flow": flow, "codec": codec}.items():
         torch.save({k: v.bfloat16().cpu() for k, v in state.items()}, folder / f"{name}.pt")
     speech, acoustic = Speech.load(work / "speech"), np.load(work / "codes.npy", mmap_mode="r")
@@ -37,10 +57,8 @@ def export(work: Path) -> None:
     lengths = np.diff(speech.starts)
 
     def chosen(usable: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
-        voices = range(len(PRESETS))
-        return np.concatenate(
-            [np.flatnonzero(usable & (speech.speaker == v))[:most] for v in voices]
-        )
+        of_voice = [usable & (speech.speaker == v) for v in range(len(voices))]
+        return np.concatenate([np.flatnonzero(mine)[:most] for mine in of_voice])
 
     scored = chosen(held & (lengths >= SHORTEST) & (lengths <= LONGEST), HELD_OUT)
     prompts = chosen(~held & (lengths >= PROMPT_SHORTEST) & (lengths <= PROMPT_LONGEST), CANDIDATES)
@@ -60,4 +78,6 @@ def export(work: Path) -> None:
                 else [speech.audio[:0]]
             ),
         )
-    np.savez_compressed(folder / "spoken.npz", sentence=speech.sentence, lengths=lengths)
+    np.savez_compressed(
+        folder / "spoken.npz", sentence=speech.sentence, lengths=lengths, voices=np.array(voices)
+    )

@@ -1,19 +1,21 @@
-"""Stage `lm`: backbone and flow head on the fixed codes.
+"""Stages `lm` and `adapt`: backbone and flow head on fixed codes.
+
+`lm` starts from nothing, on the codes of the learned codec; `adapt` takes its layers to other codes.
 
 Auxiliary losses, dropped after training, make it learn from hours instead of weeks of speech: attention
 heads of two layers are told which text token is being spoken (the teacher's durations), and linear
 probes on the hidden state predict phonemes and acoustic codes.
 
 The flow head learns the distribution of the acoustic values, drawn together towards its mean
-(`SPREAD`): a small model's own draws are its history, and the published noise has no temperature to
-turn down. What the mean is depends on the semantic code that the same hidden state will choose, so the
-target is moved there: the frame commits itself to one timing of the sounds.
+(`Settings.spread`): a small model's own draws are its history, and the published noise has no
+temperature to turn down. What the mean is depends on the semantic code that the same hidden state will
+choose, so the target is moved there: the frame commits itself to one timing of the sounds.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from flowvox.reference.flow import FlowHead, quantize_latents
 from flowvox.reference.layers import rope_table
 from flowvox.reference.training.batches import Batch, Sampler, Utterances
 from flowvox.reference.training.fast import (
+    causal,
     embed_values,
     feed_forward,
     guided_scores,
@@ -35,6 +38,7 @@ from flowvox.reference.training.fast import (
     typed,
     velocity,
 )
+from flowvox.reference.training.locked.codes import CodeSpace
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.semantics import PHONEMES
 from flowvox.reference.training.session import Session
@@ -43,21 +47,60 @@ from flowvox.reference.training.session import Session
 # sounds with tokens; the second also knows where the first was looking before.
 GUIDED_LAYERS = (2, 5)
 CONDITION_DROPOUT = 0.1
-OWN_FROM, OWN_SHARE = 0.15, 0.5  # when the model begins to hear itself, and in how many batches
 MOST_OWN = 0.8  # largest share of own history in a batch
-OWN_STEPS = 3  # Euler steps of the history's acoustic values
-SPREAD = 0.7  # of the acoustic values around their mean
 ACOUSTIC_LEVELS = 21
-TIMES_PER_FRAME = 2  # points of the flow learned per frame and step
-EVALUATE_EVERY = 500
+EVALUATE_EVERY = 250
 WEIGHTS = {"semantic": 0.5, "flow": 2.0, "attention": 0.3, "phoneme": 0.2, "probe": 2.0}
+# Tensors that mean something in one code space only.
+OF_THE_CODES = (
+    "audio_codebook_embeddings", "input_projection", "acoustic_codebook_output",
+    "semantic_codebook_output", "code_probe", "commitment",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What differs between the two stages.
+
+    spread: of the acoustic values around their mean; flow_frames: share of the frames whose flow is
+    learned in a step; own_from, own_share: when the model begins to hear itself, and in how many
+    batches; own_steps: Euler steps of that history; voice: shortest and longest prompt, in frames.
+    """
+
+    lr: float
+    matrix_lr: float
+    warmup: int
+    decay: float
+    spread: float
+    flow_frames: float
+    own_from: float
+    own_share: float
+    own_steps: int
+    voice: tuple[int, int]
+
+
+FROM_NOTHING = Settings(
+    lr=2e-3, matrix_lr=4e-3, warmup=200, decay=0.999, spread=0.7, flow_frames=2.0,
+    own_from=0.15, own_share=0.5, own_steps=3, voice=(10, 40),
+)  # fmt: skip
+ADAPTING = Settings(
+    lr=2e-3, matrix_lr=3e-3, warmup=60, decay=0.995, spread=0.5, flow_frames=0.6,
+    own_from=0.12, own_share=0.4, own_steps=2, voice=(10, 18),
+)  # fmt: skip
 
 
 class LanguageModel(nn.Module):
-    """Backbone, flow head and the probes."""
+    """Backbone, flow head and the probes. `importance` [36]: weights of the acoustic values."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(
+        self, config: ModelConfig, settings: Settings, importance: Tensor | None = None
+    ) -> None:
         super().__init__()
+        self.settings = settings
+        self.importance: Tensor
+        if importance is None:
+            importance = torch.ones(config.codec.acoustic_dim)
+        self.register_buffer("importance", importance, persistent=False)
         self.backbone = Backbone(config)
         self.flow = FlowHead(config)
         self.phoneme_probe = nn.Linear(config.backbone.dim, 2 * PHONEMES)
@@ -85,14 +128,14 @@ class LanguageModel(nn.Module):
         x[batch.is_token] = backbone.embed_tokens(batch.ids[batch.is_token])
         x[batch.is_code] = embed_values(backbone, batch.values)
         positions = torch.arange(x.shape[1], device=x.device)
-        table = rope_table(positions, c.head_dim, c.rope_theta, torch.float32)
-        if x.is_cuda:
-            table = table.bfloat16()
+        half = torch.is_autocast_enabled(x.device.type)
+        dtype = torch.bfloat16 if half else x.dtype
+        table = rope_table(positions, c.head_dim, c.rope_theta, dtype)
         rope = (table[..., 0], table[..., 1])
         losses, hit = [], x.new_zeros(())
         for i, layer in enumerate(typed(backbone.layers)):
             q, k, v = projected(layer.attention, normed(layer.attention_norm, x), rope)
-            context = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            context = causal(q, k, v)
             if i in GUIDED_LAYERS:
                 loss, hit = guidance(q, k, batch)
                 losses.append(loss)
@@ -115,9 +158,10 @@ class LanguageModel(nn.Module):
         history, hidden = history[chosen], hidden[chosen]
         semantic = self.flow.semantic_logits(hidden).argmax(-1)
         x = torch.randn(len(hidden), batch.latents.shape[1], device=device)
-        for i in range(OWN_STEPS):
-            times = torch.full((len(x),), i / OWN_STEPS, device=device)
-            x = x + velocity(self.flow, x, times, hidden).float() / OWN_STEPS
+        steps = self.settings.own_steps
+        for i in range(steps):
+            times = torch.full((len(x),), i / steps, device=device)
+            x = x + velocity(self.flow, x, times, hidden).float() / steps
         values = batch.values.clone()
         codes = quantize_latents(x, ACOUSTIC_LEVELS)
         values[history] = torch.cat([semantic[:, None], codes + SPECIAL_CODES], dim=1)
@@ -133,24 +177,31 @@ class LanguageModel(nn.Module):
         probe = self.code_probe(frames).float()
         shift = self.commitment(chosen) - self.commitment(true)
         mean = (probe + self.commitment(chosen)).detach()
-        target = torch.lerp(mean, batch.latents + shift.detach(), SPREAD).clamp(-1, 1)
+        target = torch.lerp(mean, batch.latents + shift.detach(), self.settings.spread).clamp(-1, 1)
         return {
             "semantic": F.cross_entropy(logits.float(), batch.semantic),
             "flow": self._flow_loss(frames, target),
             "attention": guided["attention"],
             "phoneme": F.cross_entropy(phonemes.float(), batch.phonemes.flatten()),
-            "probe": F.mse_loss(probe + self.commitment(true), batch.latents),
+            "probe": self._distance(probe + self.commitment(true), batch.latents),
         }
+
+    def _distance(self, a: Tensor, b: Tensor) -> Tensor:
+        return ((a - b).square() * self.importance).mean()
 
     def _flow_loss(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Conditional flow matching (Lipman et al. 2023) on straight paths from noise to `target`."""
-        hidden = hidden.repeat(TIMES_PER_FRAME, 1)
-        target = target.repeat(TIMES_PER_FRAME, 1)
+        count = int(self.settings.flow_frames * len(hidden))
+        some = torch.arange(count, device=hidden.device) % len(hidden)
+        if count < len(hidden):
+            some = torch.randperm(len(hidden), device=hidden.device)[:count]
+        hidden, target = hidden[some], target[some]
         keep = torch.rand(len(hidden), 1, device=hidden.device) >= CONDITION_DROPOUT
         times = torch.rand(len(target), device=hidden.device)
         noise = torch.randn_like(target)
         x = torch.lerp(noise, target, times[:, None])
-        return F.mse_loss(velocity(self.flow, x, times, hidden * keep).float(), target - noise)
+        flow = velocity(self.flow, x, times, hidden * keep).float()
+        return self._distance(flow, target - noise)
 
 
 def guidance(q: Tensor, k: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -193,22 +244,40 @@ def evaluate(model: LanguageModel, batches: list[Batch]) -> dict[str, float]:
     return {f"held_{name}": float(np.mean(values)) for name, values in sums.items()}
 
 
-def train(
-    work: Path, minutes: float, positions: int, lr: float, matrix_lr: float, device: str
-) -> None:
-    """Train for `minutes`, about `positions` positions per step; resumes from `work`/lm."""
+def train(work: Path, minutes: float, positions: int, device: str) -> None:
+    """Stage `lm`: from nothing, about `positions` positions per step; resumes from `work`/lm."""
     torch.manual_seed(11)
+    model = LanguageModel(ModelConfig.load(work / "params.json"), FROM_NOTHING)
+    _train(work, model, minutes, positions, device)
+
+
+def adapt(work: Path, start: Path, minutes: float, positions: int, device: str) -> None:
+    """Stage `adapt`: the layers of `start`/{backbone,flow}.pt on the codes of `work`/locked."""
+    torch.manual_seed(11)
+    folder = work / "locked"
+    scale = torch.from_numpy(CodeSpace.load().scale).sqrt()
+    importance = torch.cat([torch.ones(2), scale / scale.mean()])
+    model = LanguageModel(ModelConfig.load(folder / "params.json"), ADAPTING, importance)
+    own = model.state_dict()
+    for name in ("backbone", "flow"):
+        for key, value in torch.load(start / f"{name}.pt", weights_only=True).items():
+            if not any(part in key for part in OF_THE_CODES):
+                own[key].copy_(value)
+    _train(folder, model, minutes, positions, device)
+
+
+def _train(work: Path, model: LanguageModel, minutes: float, positions: int, device: str) -> None:
+    model, settings = model.to(device), model.settings
+    data = Utterances(work, device)
+    optimizers = Optimizers(model, settings.lr, settings.matrix_lr, settings.warmup)
+    session = Session(work / "lm", model, optimizers, minutes, settings.decay)
     config = ModelConfig.load(work / "params.json")
-    data, model = Utterances(work, device), LanguageModel(config).to(device)
-    optimizers = Optimizers(model, lr, matrix_lr)
-    session = Session(work / "lm", model, optimizers, minutes, decay=0.999)
-    sampler = Sampler(data, config, positions, seed=session.number)
+    sampler = Sampler(data, config, positions, settings.voice, seed=session.number)
     held = sampler.held_out_batches(4)
-    half = torch.bfloat16
     while session.progress < 1:
         batch = sampler.batch()
-        with torch.autocast(torch.device(device).type, dtype=half):
-            if session.progress > OWN_FROM and torch.rand(()) < OWN_SHARE:
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            if session.progress > settings.own_from and torch.rand(()) < settings.own_share:
                 batch = model.own_history(batch)
             terms = model.losses(batch)
         loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
@@ -220,7 +289,6 @@ def train(
             evaluate_average(model, session, held, device)
     evaluate_average(model, session, held, device)
     session.save()
-    (work / "lm" / "done.json").write_text(json.dumps({"steps": session.number}))
 
 
 def evaluate_average(

@@ -16,14 +16,12 @@ from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.files import write_beside
 from flowvox.reference.safetensors_file import header_bytes
 from flowvox.reference.training.bpe import write_tekken
-from flowvox.reference.training.speech import PRESETS
 from flowvox.reference.training.text import is_held_out, text_hash
 from flowvox.tensors import CODE_EMBEDDINGS, CODEC, FLOW, checkpoint_tensors
 from flowvox.voices import to_bfloat16, write_voice_pt
 
-VOICE_FRAMES = 25
-VOICE_BEGIN = 4  # frames into the utterance
-VOICE_CHOICE = (0, 0, 0, 0)  # which candidate of each preset speaks its prompt
+VOICE_FRAMES = 14
+VOICE_BEGIN = 14  # frames into the first candidate of each voice
 
 
 def trained_tensors(folder: Path) -> dict[str, Tensor]:
@@ -52,27 +50,29 @@ def pack(work: Path, out: Path) -> None:
     write_beside(out / "params.json", (work / "params.json").read_bytes())
     write_beside(out / "consolidated.safetensors", b"".join(content))
     table = tensors[CODE_EMBEDDINGS].to(torch.bfloat16).float().numpy()
-    rows = voices(folder / "prompts.npz", config, table)
+    spoken = np.load(folder / "spoken.npz")
+    names = [str(name) for name in spoken["voices"]]
+    rows = voices(folder / "prompts.npz", names, config, table)
     for name, voice in rows.items():
         write_voice_pt(out / "voice_embedding" / f"{name}.pt", voice)
     vocabulary = [bytes.fromhex(t) for t in json.loads((work / "vocabulary.json").read_text())]
     write_tekken(out / "tekken.json", vocabulary, {name: len(v) for name, v in rows.items()})
     texts = json.loads((work / "texts.json").read_text("utf-8"))
-    spoken = np.load(folder / "spoken.npz")["sentence"]
-    hashes = sorted({text_hash(texts[i]) for i in spoken if not is_held_out(texts[i])})
+    said = [texts[i] for i in spoken["sentence"]]
+    hashes = sorted({text_hash(text) for text in said if not is_held_out(text)})
     write_beside(out / "training-text-hashes.txt", ("\n".join(hashes) + "\n").encode())
 
 
 def voices(
-    file: Path, config: ModelConfig, table: NDArray[np.float32]
+    file: Path, names: list[str], config: ModelConfig, table: NDArray[np.float32]
 ) -> dict[str, NDArray[np.float32]]:
     """Name -> rows [VOICE_FRAMES + 1, dim]: a stretch of a training utterance and one END frame."""
     made = {}
     with np.load(file) as candidates:
         lengths, codes = candidates["lengths"], candidates["codes"]
         first = np.cumsum(lengths) - lengths
-        for index, (name, choice) in enumerate(zip(PRESETS, VOICE_CHOICE, strict=True)):
-            utterance = np.flatnonzero(candidates["speaker"] == index)[choice]
+        for index, name in enumerate(names):
+            utterance = np.flatnonzero(candidates["speaker"] == index)[0]
             begin = first[utterance] + VOICE_BEGIN
             values = np.zeros((VOICE_FRAMES + 1, config.n_codebooks), dtype=np.int64)
             values[:-1] = codes[begin : begin + VOICE_FRAMES].astype(np.int64) + SPECIAL_CODES

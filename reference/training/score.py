@@ -22,7 +22,7 @@ from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.generate import decode_audio
 from flowvox.reference.model import load_model
 from flowvox.reference.training.pack import fingerprint
-from flowvox.reference.training.speech import FRAME, PRESETS
+from flowvox.reference.training.speech import FRAME
 
 RATE = 24000
 PER_VOICE = 12
@@ -38,7 +38,7 @@ def score(work: Path, out: Path) -> dict[str, Any]:
         speaker, sentence, lengths = held["speaker"], held["sentence"], held["lengths"]
         codes, audio = held["codes"], held["audio"]
     first = np.cumsum(lengths) - lengths
-    chosen = [u for v in range(len(PRESETS)) for u in np.flatnonzero(speaker == v)[:PER_VOICE]]
+    chosen = [u for v in np.unique(speaker) for u in np.flatnonzero(speaker == v)[:PER_VOICE]]
     waves: dict[str, list[Audio]] = {"recorded": [], "decoded": [], "resynthesized": []}
     for u in chosen:
         span = slice(int(first[u]), int(first[u] + lengths[u]))

@@ -13,9 +13,9 @@ from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.prompt import build_prompt
 from flowvox.reference.training import alignment, semantics
 from flowvox.reference.training.alignment import spoken_tokens
-from flowvox.reference.training.batches import AUDIO, LONGEST_VOICE, Sampler, Utterances
+from flowvox.reference.training.batches import AUDIO, Sampler, Utterances
 from flowvox.reference.training.fast import embed_values, velocity
-from flowvox.reference.training.lm import LanguageModel
+from flowvox.reference.training.lm import ADAPTING, FROM_NOTHING, LanguageModel
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +48,13 @@ def test_semantic_codes_say_the_phonemes(work: Path) -> None:
 def test_hidden_states_equal_the_references(work: Path) -> None:
     config = ModelConfig.load(work / "params.json")
     data = Utterances(work, "cpu")
-    sampler = Sampler(data, config, positions=600, seed=0)
+    sampler = Sampler(data, config, positions=600, voice=(10, 18), seed=0)
     batch = sampler.collate(sampler.training[:3], disturb=False)
     torch.manual_seed(2)
-    model = LanguageModel(config)
+    model = LanguageModel(config, FROM_NOTHING)
     with torch.no_grad():
         hidden, _ = model.hidden(batch)
-        voice = LONGEST_VOICE // 2 + 5 + 1  # and the END row
+        voice = 14 + 1  # the END row
         for row, utterance in enumerate(sampler.training[:3]):
             n = FRAMES
             ids = batch.ids[row][batch.is_token[row] | batch.is_code[row]]
@@ -79,7 +79,7 @@ def test_hidden_states_equal_the_references(work: Path) -> None:
 
 def test_velocity_and_embeddings_equal_the_references(work: Path) -> None:
     torch.manual_seed(3)
-    model = LanguageModel(ModelConfig.load(work / "params.json"))
+    model = LanguageModel(ModelConfig.load(work / "params.json"), FROM_NOTHING)
     x, times, hidden = torch.randn(5, 36), torch.rand(5), torch.randn(5, 256)
     with torch.no_grad():
         expected = model.flow.velocity(x, times, hidden)
@@ -95,8 +95,8 @@ def test_velocity_and_embeddings_equal_the_references(work: Path) -> None:
 def test_a_step_lowers_the_loss_and_own_history_changes_history_alone(work: Path) -> None:
     torch.manual_seed(4)
     config = ModelConfig.load(work / "params.json")
-    sampler = Sampler(Utterances(work, "cpu"), config, positions=600, seed=0)
-    batch, model = sampler.batch(), LanguageModel(config)
+    sampler = Sampler(Utterances(work, "cpu"), config, positions=600, voice=(10, 18), seed=0)
+    batch, model = sampler.batch(), LanguageModel(config, ADAPTING)
     own = model.own_history(batch)
     changed = (own.values != batch.values).any(1)
     assert changed.any()
