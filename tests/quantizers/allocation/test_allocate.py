@@ -14,7 +14,7 @@ from flowvox.quantizers.allocation.problem import Problem, Request
 from flowvox.recipe import Rule
 from flowvox.reference.checkpoint import Checkpoint
 
-ERROR = {"float16": 0.0, "int8": 1e-4, "w8a8": 2e-4, "int4": 1e-2, "int2": 1.0}
+ERROR = {"float32": 0.0, "float16": 0.0, "int8": 1e-4, "w8a8": 2e-4, "int4": 1e-2, "int2": 1.0}
 
 
 def limit(micro: Checkpoint, bits: float) -> Request:
