@@ -1,4 +1,4 @@
-"""A KV cache in 8 bits: a step for every channel of a head, with room for louder speech than was seen."""
+"""A KV cache in 8 bits: a step for every channel of a head, with room for louder speech."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -28,7 +29,7 @@ from flowvox.quantizers.calibration import cache
 from flowvox.quantizers.calibration.record import speak
 from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import script
-from flowvox.recipe import Rule
+from flowvox.recipe import Recipe, Rule
 from flowvox.reference.model import load_model
 from flowvox.reference.streamed import load_part, streamed_model
 from flowvox.source import ModelSource, Report
@@ -66,6 +67,13 @@ class Measured:
         problem = self._problem
         rules = [rules[i] for rules, i in zip(problem.rules, choice, strict=True)]
         return self._damage(list(zip(problem.groups, rules, strict=True)))
+
+    def recipe(self, recipe: Recipe) -> Damage:
+        """Of all groups as a recipe stores them."""
+        groups = [group for group in self._problem.groups if group.tensors]
+        return self._damage(
+            [(g, _of_group(g, recipe.rule(g.component, g.tensors[0]))) for g in groups]
+        )
 
     def _damage(self, chosen: Sequence[tuple[Group, Rule]]) -> Damage:
         touched = [(group, rule) for group, rule in chosen if rule.format not in EXACT]
@@ -170,6 +178,10 @@ class SecondOrder:
         sweep(problem.source, trajectories(problem.source, *self._speech), visit, self._report)
         last = len(problem.groups) - 1
         return found | {(last, i): added(cached) for i in range(len(problem.rules[last]))}
+
+
+def _of_group(group: Group, rule: Rule) -> Rule:
+    return replace(rule, component=group.component, tensor=group.pattern)
 
 
 def trajectories(source: ModelSource, utterances: int, max_frames: int) -> list[Spoken]:

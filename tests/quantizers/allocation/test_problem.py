@@ -89,7 +89,7 @@ def test_bytes_are_those_of_the_bundle(micro: Checkpoint, tmp_path: Path) -> Non
     nothing = [[0.0] * len(rules) for rules in problem.rules]
     size = total(problem.costs(nothing), choice).size + problem.fixed_size
 
-    def recordings(report: object) -> dict[str, Recording]:
+    def recordings(source: object, report: object) -> dict[str, Recording]:
         return {name: Recording(*both) for name, both in record(micro).items()}
 
     recipe = problem.recipe(choice, "auto", "")
