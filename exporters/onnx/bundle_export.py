@@ -54,10 +54,10 @@ def export_bundle(
     """Write the bundle `out`, check every graph, return the manifest.
 
     record: runs the reference of a source and returns its activations per graph. progress: a bar for
-    each stage, in bytes. Memory holds one tensor at a time, and what checking a slice of a graph takes. Raises
-    FlowvoxError, and then leaves nothing behind; only calibration, where a recipe asks for it, stays in
-    the user's cache. When interrupted it keeps the components that were finished, out of sight, and the
-    next conversion of the same checkpoint to `out` goes on from them.
+    each stage, in bytes. Memory holds one tensor at a time, and what checking a slice of a graph takes.
+    Raises FlowvoxError, and then leaves nothing behind; only calibration, where a recipe asks for it,
+    stays in the user's cache. When interrupted it keeps the components that were finished, out of
+    sight, and the next conversion of the same checkpoint to `out` goes on from them.
     """
     config = source.config
     check_recipe(recipe, source.shapes)

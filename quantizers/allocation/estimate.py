@@ -161,7 +161,7 @@ class SecondOrder:
             for g in sorted({place[name] for name in rows}):
                 group = problem.groups[g]
                 for i, rule in enumerate(problem.rules[g]):
-                    if rule.format in EXACT:
+                    if rule.format in EXACT or self._ledger.knows([rule]):
                         continue
                     looks = (
                         Looked(

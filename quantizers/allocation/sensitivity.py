@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,22 @@ from flowvox.source import ModelSource
 
 FLOW_FRAMES = 160  # whose latents are compared; each makes 42 rows per flow layer
 Project = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
+Rounding = Callable[[Tensor], Tensor]
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]
 SEMANTIC_HEAD = "flow semantic codebook output"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A group with other weights: float32 by tensor; the rule says how activations are rounded."""
+    """A group with other weights: float32 by tensor; the rule says how activations are rounded.
+
+    inputs: how they are rounded instead, by tensor; those of the other tensors are left alone then.
+    """
 
     group: Group
     rule: Rule
     weights: Mapping[str, Tensor]
+    inputs: Mapping[str, Rounding] | None = None
 
 
 class Measurer:
@@ -154,8 +160,8 @@ def changed(model: VoxtralTTS, changes: Sequence[Change]) -> Iterator[None]:
             for name, weights in change.weights.items():
                 parameter = parameters[name]
                 kept[name], parameter.data = parameter.data, weights
-                if rounds_inputs(change.rule):
-                    hook = _rounding(input_block(change.rule))
+                if (rounding := _rounding(change, name)) is not None:
+                    hook = _hook(rounding)
                     handles.append(modules[parameter].register_forward_pre_hook(hook))
         yield
     finally:
@@ -208,9 +214,17 @@ def _cache_steps(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return key, value
 
 
-def _rounding(block: int | None) -> Hook:
+def _rounding(change: Change, name: str) -> Rounding | None:
+    if change.inputs is not None:
+        return change.inputs.get(name)
+    if not rounds_inputs(change.rule):
+        return None
+    return partial(rounded, block=input_block(change.rule))
+
+
+def _hook(rounding: Rounding) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (rounded(inputs[0], block),)
+        return (rounding(inputs[0]),)
 
     return hook
 

@@ -47,7 +47,7 @@ DESCRIPTIONS = {
 def find_mixed(source: ModelSource, source_hash: str, folder: Path) -> Plan:
     """The plan of least loss in MORE times the bytes of the plain recipe."""
     problem = Problem(source, Request(1e12), "gptq")
-    size = problem.fixed_size + plain_bytes(problem, load_recipe(PLAIN))
+    size = problem.fixed_size + allocated_bytes(problem, load_recipe(PLAIN))
     problem = Problem(source, Request(MORE * size), "gptq")
     return _allocated(problem, *_damages(problem, source_hash, folder))
 
@@ -62,7 +62,7 @@ def find_small(source: ModelSource, source_hash: str, folder: Path) -> Plan:
         [anchored.part(g, i) for i in range(len(rules))] for g, rules in enumerate(problem.rules)
     ]
     costs = problem.costs([[d.kld / most.kld + d.latent / most.latent for d in p] for p in parts])
-    low, high = least_size(costs) or 0, plain_bytes(problem, load_recipe(PLAIN))
+    low, high = least_size(costs) or 0, allocated_bytes(problem, load_recipe(PLAIN))
     size = smallest(low, high, lambda size: _no_worse(measured.whole(_choice(costs, size)), most))
     problem = Problem(source, Request(problem.fixed_size + size, None, device), "gptq")
     return _allocated(problem, *_damages(problem, source_hash, folder))
@@ -78,7 +78,7 @@ def smallest(low: float, high: float, good: Callable[[float], bool]) -> float:
     return high
 
 
-def plain_bytes(problem: Problem, recipe: Recipe) -> int:
+def allocated_bytes(problem: Problem, recipe: Recipe) -> int:
     """Of everything that is allocated, under a recipe."""
     return sum(
         stored_bytes(name, problem.source.shapes[name], recipe.rule(group.component, name))
