@@ -126,7 +126,7 @@ wheel: $(VENV)/.dev ## build dist/*.whl with the embedded bundle
 REFRESHED = $(ARTIFACTS)/refreshed
 WEIGHTS = models/tiny/consolidated.safetensors models/tiny/params.json
 FIRST = bundle budget results samples
-MORE = recipes results whole gguf processors solvers
+MORE = recipes results whole gguf processors solvers methods
 
 refresh-tiny: ## make all anew that is derived from models/tiny: what is needed first, then the rest
 	$(MAKE) refresh-first
@@ -135,7 +135,7 @@ refresh-tiny: ## make all anew that is derived from models/tiny: what is needed 
 refresh-first: ## the embedded bundle, the gate's budget, results and README, samples
 	for part in $(FIRST); do $(MAKE) $(REFRESHED)/$$part || exit $$?; done
 
-refresh-more: ## recipes by allocation, more results, GGUF and sampling tables
+refresh-more: ## recipes by allocation, more results, tables of GGUF files, sampling and methods
 	for part in $(MORE); do $(MAKE) $(REFRESHED)/$$part || exit $$?; done
 
 $(REFRESHED)/bundle: $(WEIGHTS) src/flowvox/recipes/embedded.yaml | $(VENV)/.export
@@ -185,6 +185,12 @@ $(REFRESHED)/solvers: $(BASELINE) $(GATED) | $(VENV)/.eval
 	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite standard --most 24 --sweep -o reports/solvers
 	cp reports/solvers/sweep.json docs/solvers.json
 	$(BIN)/python -m flowvox.eval.sweep_table docs/solvers.json docs/solvers.md
+	$(marked)
+
+# Every method and other people's tools, then what is lost at which size; after the recipes.
+$(REFRESHED)/methods: $(WEIGHTS) | $(VENV)/.eval $(VENV)/.compare
+	$(BIN)/python -m flowvox.eval.methods models/tiny -o docs/results
+	$(BIN)/python -m flowvox.eval.methods.front models/tiny -o docs/results
 	$(marked)
 
 marked = @mkdir -p $(REFRESHED) && touch $@

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ class Artifact(Protocol):
     config: ModelConfig
     voices: list[str]
     sampling: Sampling  # what speaks and what `latents` integrates with
+    rotated: bool  # its residual stream, and so its hidden states, are in a basis of their own
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
         """Free-running synthesis."""
@@ -101,6 +103,11 @@ def artifact_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
+def is_rotated(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe turned the stream of the backbone."""
+    return "residual" in str(recipe.get("rotation", ""))
+
+
 class BundleArtifact:
     """A bundle and its sessions."""
 
@@ -115,6 +122,7 @@ class BundleArtifact:
         self.recipe = str(bundle.manifest["recipe"]["name"])
         self.config, self.voices = bundle.config, bundle.voices
         self.sampling = self._tts.sampling
+        self.rotated = is_rotated(bundle.manifest["recipe"])
         self._tokenizer = bundle.tokenizer()
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:

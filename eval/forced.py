@@ -55,16 +55,22 @@ def record_truth(
     )  # fmt: skip
 
 
-def compare(artifact: Artifact, text: str, voice: str, truth: Truth) -> dict[str, Rows]:
-    """Rows of every teacher-forced metric for one utterance (see flowvox.eval.metrics)."""
+def compare(
+    artifact: Artifact, text: str, voice: str, truth: Truth, *, one_basis: bool = True
+) -> dict[str, Rows]:
+    """Rows of every teacher-forced metric for one utterance (see flowvox.eval.metrics).
+
+    one_basis: whether hidden states mean the same in both; where not they are not compared.
+    """
     hidden = artifact.hidden_states(text, voice, truth.codes)
     rows = compare_logits(artifact.semantic_logits(hidden), truth.logits, truth.ended)
     levels = artifact.config.codec.acoustic_codebook_size
     rows |= compare_latents(artifact.latents(hidden, truth.noise), truth.latents, levels)
-    own_flow = artifact.latents(truth.hidden, truth.noise)
-    rows["fsq_exact_flow_only"] = _agreement(own_flow, truth.latents, levels, 0).mean(-1)
-    errors = hidden.astype(np.float64) - truth.hidden
-    rows["hidden_error"] = _energies(errors, truth.hidden).sum(0, keepdims=True)
+    if one_basis:
+        own_flow = artifact.latents(truth.hidden, truth.noise)
+        rows["fsq_exact_flow_only"] = _agreement(own_flow, truth.latents, levels, 0).mean(-1)
+        errors = hidden.astype(np.float64) - truth.hidden
+        rows["hidden_error"] = _energies(errors, truth.hidden).sum(0, keepdims=True)
     steps = []
     for k, (time, _) in enumerate(_grid(len(truth.states))):
         error = artifact.velocity(hidden, truth.states[k], time) - truth.velocities[k]

@@ -193,10 +193,11 @@ class Measurement:
         text, voice = utterance.sentence.text, utterance.voice
         key = ("forced", artifact.sha256, self.baseline.sha256, text, voice, utterance.seed,
                self.suite.limits.max_seconds, len(truth.codes))  # fmt: skip
+        alike = artifact.rotated == self.baseline.rotated
         rows: dict[str, Rows] = self.cache.arrays(  # type: ignore[assignment]
-            key, lambda: dict(compare(artifact, text, voice, truth))
+            key, lambda: dict(compare(artifact, text, voice, truth, one_basis=alike))
         )
-        if utterance in self.part("teacher_forced")[:LAYERED]:
+        if alike and utterance in self.part("teacher_forced")[:LAYERED]:
             ours, base = (self._layers(a, utterance, truth) for a in (artifact, self.baseline))
             energies = [np.square(x).sum((1, 2)) for x in (ours - base, base)]
             rows = rows | {"error_per_layer": np.stack(energies, axis=-1)[None]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from flowvox.eval.artifact import Codes, Floats, Spoken
+from flowvox.eval.artifact import Codes, Floats, Spoken, is_rotated
 from flowvox.exporters.gguf.reader import GgufCheckpoint
 from flowvox.reference.model import load_model
 from flowvox.reference.speak import ReferenceTTS
@@ -34,6 +34,7 @@ class ReferenceArtifact:
         self.sha256 = checkpoint.source_hash()
         self.source_sha256 = made_from or self.sha256
         self.sampling = Sampling()
+        self.rotated = isinstance(checkpoint, GgufCheckpoint) and is_rotated(checkpoint.rules)
 
     def speak(self, text: str, voice: str, seed: int, max_seconds: float) -> Spoken:
         """Raises FlowvoxError."""

@@ -108,6 +108,8 @@ def export_source(source: ModelSource, recipe: str, out: Path) -> Path:
     from flowvox.recipe import load_recipe
     from flowvox.reference.activations import record
 
-    recordings = {name: Recording(*both) for name, both in record(source).items()}
-    export_bundle(source, load_recipe(recipe), out, lambda report: recordings)
+    def recordings(source: ModelSource, report: object) -> dict[str, Recording]:
+        return {name: Recording(*both) for name, both in record(source).items()}
+
+    export_bundle(source, load_recipe(recipe), out, recordings)
     return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flowvox.config import BackboneConfig
+from flowvox.errors import RecipeError
 from flowvox.exporters.gguf.file_writer import Metadata, Report, write_file
 from flowvox.exporters.gguf.plan import plan
 from flowvox.exporters.gguf.writer import Components, components, general_metadata, model_weights
@@ -31,7 +32,12 @@ def export_backbone(
     report: Report = lambda done, total: None,
     statistics: Statistics | None = None,
 ) -> Components:
-    """As `export_gguf`."""
+    """As `export_gguf`. Raises RecipeError for a rotation, too: embeddings come from elsewhere."""
+    if recipe.rotation != "none":
+        raise RecipeError(
+            f"recipe {recipe.name} rotates the model, but embeddings and states of a backbone alone "
+            "are other people's; remove rotation"
+        )
     planned = [
         tensor for tensor in plan(source.config, recipe, encoder=False) if tensor.component in PARTS
     ]

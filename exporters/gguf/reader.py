@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,6 +70,15 @@ class GgufCheckpoint:
     def recipe(self) -> str:
         """Name of the recipe that the file says it was made by."""
         return str(self._file.metadata.get("flowvox.recipe", "unknown"))
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """That recipe as data; empty where the file has none that is readable."""
+        try:
+            found = json.loads(str(self._file.metadata.get("flowvox.rules", "{}")))
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def made_from(self) -> str | None:

@@ -20,6 +20,7 @@ from flowvox.exporters.gguf.vocabulary import tokenizer_metadata, vocabulary_val
 from flowvox.exporters.onnx.card import NOTICES
 from flowvox.graphs import BACKBONE
 from flowvox.quantizers.folding.preparation import Statistics
+from flowvox.quantizers.folding.rotation import rotated
 from flowvox.quantizers.ggml.formats import Floats
 from flowvox.recipe import Recipe
 from flowvox.source import ModelSource
@@ -45,10 +46,12 @@ def export_gguf(
 ) -> Components:
     """Write `out` and return parameters, bytes and bits per weight of each component.
 
-    `report` is told bytes done and in all. statistics: of calibration, where the recipe wants it.
+    `report` is told bytes done and in all. statistics: of calibration, where the recipe wants it, of
+    the model as the recipe turns it.
     Raises FlowvoxError; then, or when interrupted, nothing is left behind.
     """
     planned = plan(source.config, recipe, encoder=source.has_encoder)
+    source = rotated(source, recipe)
     source.tokenizer()  # refuses what is none
     document = json.loads(source.tokenizer_json())
     voices = _voices(source)

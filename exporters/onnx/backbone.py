@@ -13,6 +13,7 @@ from flowvox.config import ModelConfig
 from flowvox.errors import ConfigError
 from flowvox.exporters.onnx.builder import MICROSOFT, GraphBuilder
 from flowvox.exporters.onnx.layers import add_and_norm, rms_norm, swiglu
+from flowvox.quantizers.kv_cache import cache_steps
 
 HEAD_MULTIPLE = 16
 CACHE_ATTRIBUTES: dict[str, Any] = {
@@ -20,8 +21,6 @@ CACHE_ATTRIBUTES: dict[str, Any] = {
     "v_quant_type": "PER_CHANNEL",
     "kv_cache_bit_width": 8,
 }
-# A cache in int8 has room for values so much larger than those seen. Beyond, they are clipped.
-HEADROOM = 2.5
 
 
 def build_backbone(
@@ -81,7 +80,6 @@ def cache_scales(
     """GroupQueryAttention's inputs 9 to 13: three that are not used, the scales of keys and values."""
     names = []
     for kind in ("key", "value"):
-        seen = largest[f"past.{layer}.{kind}"][None, :, None]
-        scale = np.where(seen > 0, seen, 1) * np.float32(HEADROOM / 127)
-        names.append(g.store(f"layers.{layer}.cache.{kind}.scale", scale.astype(np.float32)))
+        scale = cache_steps(largest[f"past.{layer}.{kind}"])[None, :, None]
+        names.append(g.store(f"layers.{layer}.cache.{kind}.scale", scale))
     return ("", "", "", *names)

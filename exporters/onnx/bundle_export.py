@@ -29,6 +29,7 @@ from flowvox.manifest import MANIFEST
 from flowvox.quantizers.calibration.cache import calibrate
 from flowvox.quantizers.encode import check_recipe, rounded
 from flowvox.quantizers.folding.preparation import prepare
+from flowvox.quantizers.folding.rotation import rotated, statistics_key
 from flowvox.recipe import COMPONENTS, TABLES, Recipe
 from flowvox.source import ModelSource, Report
 from flowvox.tensors import component_of
@@ -45,22 +46,23 @@ def export_bundle(
     source: ModelSource,
     recipe: Recipe,
     out: Path,
-    record: Callable[[Report], dict[str, Recording]],
+    record: Callable[[ModelSource, Report], dict[str, Recording]],
     *,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Write the bundle `out`, check every graph, return the manifest.
 
-    record: runs the reference and returns its activations per graph. progress: a bar for each stage,
-    in bytes. Memory holds one tensor at a time, and what checking a slice of a graph takes. Raises
-    FlowvoxError, and then leaves nothing behind; only calibration, where a recipe asks for it, stays in
-    the user's cache. When interrupted it keeps the components that were finished, out of sight, and the
-    next conversion of the same checkpoint to `out` goes on from them.
+    record: runs the reference of a source and returns its activations per graph. progress: a bar for
+    each stage, in bytes. Memory holds one tensor at a time, and what checking a slice of a graph takes.
+    Raises FlowvoxError, and then leaves nothing behind; only calibration, where a recipe asks for it,
+    stays in the user's cache. When interrupted it keeps the components that were finished, out of
+    sight, and the next conversion of the same checkpoint to `out` goes on from them.
     """
     config = source.config
     check_recipe(recipe, source.shapes)
     check_target(out, overwrite=overwrite)
+    source = rotated(source, recipe)
     encoder = source.has_encoder and not recipe.omits(CODEC_ENCODER)
     specs = graph_specs(config, encoder=encoder, cache=recipe.kv_cache)
     with progress("reading") as report:
@@ -68,7 +70,7 @@ def export_bundle(
     preparation = None
     if recipe.calibrated:
         with progress("calibrating") as report:
-            statistics = calibrate(source, source_hash, report)
+            statistics = calibrate(source, statistics_key(source_hash, recipe), report)
         preparation = prepare(source, config, recipe, statistics, rounded)
     key = conversion_key(source_hash, recipe)
     unfinished = partial(is_unfinished, key=key)
@@ -79,7 +81,7 @@ def export_bundle(
         recordings = {}
         if not all(name in parts for name in specs):
             with progress("reference") as report:
-                recordings = parts.recordings(partial(record, report))
+                recordings = parts.recordings(partial(record, source, report))
         checks, tables = {}, {}
         with progress("converting") as report:
             tally = Tally(source, [*specs, *TABLES], report)

@@ -109,7 +109,7 @@ def _yardstick(problem: Problem, parts: list[list[Damage]]) -> Yardstick:
     uniform = [
         parts[g][problem.rules[g].index(rule_of(group, UNIFORM, problem.method))]
         for g, group in enumerate(problem.groups)
-        if not group.is_table
+        if not group.is_table and not group.is_cache
     ]
     everywhere = added(uniform)
     return Yardstick(max(everywhere.kld, 1e-12), max(everywhere.latent, 1e-12))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flowvox.planner.formats import KERNELS
-from flowvox.quantizers.allocation.groups import Group
+from flowvox.quantizers.allocation.groups import CACHE, Group
 from flowvox.recipe import AFFINE, Rule
 from flowvox.recipe import TABLES as COMPONENT_TABLES
 
@@ -35,6 +35,11 @@ TABLES = (
     Rule("*", "int4", block=64),
     Rule("*", "int4", block=128),
 )
+CACHES = {  # of keys and values, the exact one first; None: a device of any kind
+    "cpu": ("float32", "float16", "int8"),
+    "cuda": ("float16",),  # what its attention computes in
+    None: ("float32",),
+}
 UNIFORM = Rule("*", "int4", block=32)  # the yardstick of losses, everywhere
 
 
@@ -43,6 +48,8 @@ def candidates(group: Group, kind: str | None, method: str) -> list[Rule]:
 
     method: of the integer blocks.
     """
+    if group.is_cache:
+        return [Rule(CACHE, name) for name in CACHES[kind]]
     kinds = KERNELS if kind is None else (kind,)
     formats = set.intersection(*(set(KERNELS[name]) for name in kinds))
     rules = TABLES if group.is_table else tuple(r for r in MATRICES if r.format in formats)
@@ -58,6 +65,8 @@ def rule_of(group: Group, rule: Rule, method: str) -> Rule:
 
 def label(rule: Rule) -> str:
     """A rule in a few characters: "int4/32", "int4/32 zp", "float16"."""
+    if rule.component == CACHE:
+        return rule.format
     options = rule.to_dict()
     text = rule.format + (f"/{rule.block}" if "block" in options else "")
     return text if rule.symmetric else f"{text} zp"
@@ -65,7 +74,7 @@ def label(rule: Rule) -> str:
 
 def rounds_inputs(rule: Rule) -> bool:
     """Whether products of this format round their inputs to 8 bits."""
-    return rule.component not in COMPONENT_TABLES and rule.format in (*AFFINE, "w8a8")
+    return rule.component not in (*COMPONENT_TABLES, CACHE) and rule.format in (*AFFINE, "w8a8")
 
 
 def input_block(rule: Rule) -> int | None:

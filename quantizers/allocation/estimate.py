@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -17,18 +18,18 @@ from torch import Tensor
 
 from flowvox.quantizers.allocation.allocate import Choice
 from flowvox.quantizers.allocation.candidates import input_block, rounds_inputs
-from flowvox.quantizers.allocation.damage import Damage
+from flowvox.quantizers.allocation.damage import Damage, added
 from flowvox.quantizers.allocation.encoder import Encoder
 from flowvox.quantizers.allocation.groups import Group
 from flowvox.quantizers.allocation.ledger import Ledger
 from flowvox.quantizers.allocation.problem import Problem
-from flowvox.quantizers.allocation.second_order import Looked, Probe, damage, sweep
+from flowvox.quantizers.allocation.second_order import Looked, Probe, cache_damage, damage, sweep
 from flowvox.quantizers.allocation.sensitivity import Change, Measurer
 from flowvox.quantizers.calibration import cache
 from flowvox.quantizers.calibration.record import speak
 from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.calibration.texts import script
-from flowvox.recipe import Rule
+from flowvox.recipe import Recipe, Rule
 from flowvox.reference.model import load_model
 from flowvox.reference.streamed import load_part, streamed_model
 from flowvox.source import ModelSource, Report
@@ -39,6 +40,7 @@ SPEECH: dict[Kind, tuple[int, int]] = {  # utterances, frames at most
     "measured": (16, 48),
     "second-order": (4, 12),  # of a large model every frame reads all weights
 }
+EXACT = ("float32", "float16")  # what changes nothing that counts
 KEPT = 128  # matrices: whole plans differ from each other in a few
 MEASURABLE = 400_000_000  # weights: two copies in float32, and a pass takes seconds
 
@@ -66,8 +68,15 @@ class Measured:
         rules = [rules[i] for rules, i in zip(problem.rules, choice, strict=True)]
         return self._damage(list(zip(problem.groups, rules, strict=True)))
 
+    def recipe(self, recipe: Recipe) -> Damage:
+        """Of all groups as a recipe stores them."""
+        groups = [group for group in self._problem.groups if group.tensors]
+        return self._damage(
+            [(g, _of_group(g, recipe.rule(g.component, g.tensors[0]))) for g in groups]
+        )
+
     def _damage(self, chosen: Sequence[tuple[Group, Rule]]) -> Damage:
-        touched = [(group, rule) for group, rule in chosen if rule.format != "float16"]
+        touched = [(group, rule) for group, rule in chosen if rule.format not in EXACT]
         if not touched:
             return Damage()
         return self._ledger.damage(
@@ -137,20 +146,22 @@ class SecondOrder:
     def part(self, g: int, i: int) -> Damage:
         """Of one candidate of one group."""
         rule = self._problem.rules[g][i]
-        if rule.format == "float16":
+        if rule.format in EXACT:
             return Damage()
         return self._ledger.damage([rule], lambda: self._estimated[g, i])
 
     @cached_property
     def _estimated(self) -> dict[tuple[int, int], Damage]:
-        problem, found = self._problem, {}
+        problem, found = self._problem, dict[tuple[int, int], Damage]()
+        cached: list[Damage] = []
         place = {name: g for g, group in enumerate(problem.groups) for name in group.tensors}
 
         def visit(rows: dict[str, Tensor], semantic: list[Probe], acoustic: list[Probe]) -> None:
+            cached.append(cache_damage(semantic, acoustic))
             for g in sorted({place[name] for name in rows}):
                 group = problem.groups[g]
                 for i, rule in enumerate(problem.rules[g]):
-                    if rule.format == "float16":
+                    if rule.format in EXACT or self._ledger.knows([rule]):
                         continue
                     looks = (
                         Looked(
@@ -165,7 +176,12 @@ class SecondOrder:
                     found[g, i] = damage(looks, input_block(rule), rounds_inputs=inputs)
 
         sweep(problem.source, trajectories(problem.source, *self._speech), visit, self._report)
-        return found
+        last = len(problem.groups) - 1
+        return found | {(last, i): added(cached) for i in range(len(problem.rules[last]))}
+
+
+def _of_group(group: Group, rule: Rule) -> Rule:
+    return replace(rule, component=group.component, tensor=group.pattern)
 
 
 def trajectories(source: ModelSource, utterances: int, max_frames: int) -> list[Spoken]:

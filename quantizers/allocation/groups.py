@@ -38,6 +38,14 @@ class Group:
     def is_table(self) -> bool:
         return self.component in TABLES
 
+    @property
+    def is_cache(self) -> bool:
+        return self.component == CACHE
+
+
+CACHE = "kv_cache"
+KV_CACHE = Group("kv cache", CACHE, "*", ())  # no weights: activations that are kept
+
 
 def all_groups(config: ModelConfig) -> list[Group]:
     """Every matrix that is allocated. The codec is not: its damage is of another kind (it is heard

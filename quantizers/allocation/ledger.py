@@ -37,12 +37,20 @@ class Ledger:
             except (json.JSONDecodeError, KeyError, TypeError):
                 continue
 
+    def knows(self, rules: Sequence[Rule]) -> bool:
+        """Whether `damage` of these rules would have nothing to measure."""
+        return _key(rules) in self._found
+
     def damage(self, rules: Sequence[Rule], measure: Callable[[], Damage]) -> Damage:
         """Of these rules together; all other tensors are as they were."""
-        key = json.dumps(sorted(json.dumps(rule.to_dict(), sort_keys=True) for rule in rules))
-        key = hashlib.sha256(key.encode()).hexdigest()
+        key = _key(rules)
         if key not in self._found:
             damage = self._found[key] = measure()
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"key": key, "damage": damage.to_dict()}) + "\n")
         return self._found[key]
+
+
+def _key(rules: Sequence[Rule]) -> str:
+    said = json.dumps(sorted(json.dumps(rule.to_dict(), sort_keys=True) for rule in rules))
+    return hashlib.sha256(said.encode()).hexdigest()

@@ -13,12 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from flowvox.config import EMPTY_VALUE
+from flowvox.quantizers.kv_cache import cache_steps, pair_magnitudes
 
 Generator = torch.Generator
+CACHED = {"wk.weight": "key", "wv.weight": "value"}
 ROUNDED = (16, 32, 64, 128, None)  # blocks of inputs that share a scale in some format
 
 
@@ -43,10 +46,12 @@ class Seen:
 
     rounding: E[(g . d)^2] of rounding the inputs to 8 bits, by the block that shares a scale (None: a
     row). Each value moves by up to half a step either way, independently: a variance of step^2 / 12.
+    cache: the same of its outputs in an 8-bit KV cache, where they are keys or values.
     """
 
     gradient: Tensor
     rounding: dict[int | None, float] = field(default_factory=dict)
+    cache: float = 0.0
 
 
 class Taps:
@@ -83,6 +88,7 @@ class Taps:
     def _watch(self, tensor: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             x = inputs[0].detach().flatten(0, -2)
+            kept = _cache_steps(tensor, output)
 
             def back(gradient: Tensor) -> None:
                 assert isinstance(module, nn.Linear)
@@ -94,12 +100,24 @@ class Taps:
                 for block in ROUNDED:
                     cost = float((inputs * steps(x, block).square()).sum()) / 12
                     entry.rounding[block] = entry.rounding.get(block, 0.0) + cost
+                if kept is not None:
+                    entry.cache += float((wide * kept).square().sum()) / 12
 
             if not output.requires_grad:  # what came in does not depend on a leaf
                 output.requires_grad_(True)
             output.register_hook(back)  # type: ignore[no-untyped-call]
 
         return hook
+
+
+def _cache_steps(tensor: str, output: Tensor) -> Tensor | None:
+    """Of each channel that a layer of the backbone keeps. RoPE turns pairs, and their step is one."""
+    kind = CACHED.get(tensor.rpartition("attention.")[2]) if tensor.startswith("layers.") else None
+    if kind is None:
+        return None
+    kept = output.detach().flatten(0, -2).numpy()
+    magnitudes = pair_magnitudes(kept) if kind == "key" else np.abs(kept)
+    return torch.from_numpy(cache_steps(magnitudes.max(axis=0)))
 
 
 def steps(x: Tensor, block: int | None) -> Tensor:

@@ -10,10 +10,10 @@ from functools import cached_property
 from flowvox.config import DEFAULT_STEPS
 from flowvox.errors import RecipeError
 from flowvox.planner.devices import Device
-from flowvox.planner.speed import predict, product_seconds
+from flowvox.planner.speed import cache_seconds, predict, product_seconds
 from flowvox.planner.work import frame_products
 from flowvox.quantizers.allocation.candidates import candidates, label
-from flowvox.quantizers.allocation.groups import Group, all_groups
+from flowvox.quantizers.allocation.groups import KV_CACHE, Group, all_groups
 from flowvox.quantizers.allocation.solve import Budget, Cost, least_seconds, least_size
 from flowvox.quantizers.encode import stored_bytes
 from flowvox.recipe import Recipe, Rule
@@ -42,6 +42,8 @@ class Request:
 class Problem:
     """A checkpoint and a request. rules[g], costs(...)[g]: of group g, candidate by candidate.
 
+    The last group is the KV cache: it takes time, and no bytes of the bundle.
+
     method: of integer blocks; "gptq" has the checkpoint calibrated.
     """
 
@@ -49,7 +51,7 @@ class Problem:
         self.source, self.config, self.request = source, source.config, request
         self.method = method
         kind = request.device.kind if request.device else None
-        self.groups: list[Group] = all_groups(source.config)
+        self.groups: list[Group] = [*all_groups(source.config), KV_CACHE]
         self.rules: list[list[Rule]] = [candidates(group, kind, method) for group in self.groups]
         self.sizes = [
             [sum(stored_bytes(n, source.shapes[n], rule) for n in group.tensors) for rule in rules]
@@ -119,8 +121,9 @@ class Problem:
         device = self.request.device
         if device is None:
             return 0.0
-        plain = Recipe("plain", "", (*NORMS, REST))
-        ours = [seconds[0] for seconds in self.seconds]  # float16 is every group's first candidate
+        # The first candidate of every group is float16, that of the cache its own.
+        plain = Recipe("plain", "", (*NORMS, REST), kv_cache=self.rules[-1][0].format)
+        ours = [seconds[0] for seconds in self.seconds]
         return predict(device, self.config, plain, DEFAULT_STEPS).total - math.fsum(ours)
 
     def rtf(self, seconds: float) -> float:
@@ -129,16 +132,17 @@ class Problem:
 
     def recipe(self, choice: tuple[int, ...], name: str, description: str) -> Recipe:
         """A rule for every group that differs from what most weights of its component have."""
-        chosen = [rules[i] for rules, i in zip(self.rules, choice, strict=True)]
+        *chosen, cache = (rules[i] for rules, i in zip(self.rules, choice, strict=True))
         weight: dict[str, Counter[Rule]] = {}
-        for group, rule in zip(self.groups, chosen, strict=True):
+        for group, rule in zip(self.groups[:-1], chosen, strict=True):
             count = sum(math.prod(self.source.shapes[n]) for n in group.tensors)
             weight.setdefault(group.component, Counter())[replace(rule, tensor="*")] += count
         usual = {component: found.most_common(1)[0][0] for component, found in weight.items()}
         exceptions = [rule for rule in chosen if replace(rule, tensor="*") != usual[rule.component]]
         cuda = self.request.device is not None and self.request.device.kind == "cuda"
         rules = (*NORMS, *exceptions, *usual.values(), REST)
-        recipe = Recipe(name, description, rules, compute="float16" if cuda else "float32")
+        compute = "float16" if cuda else "float32"
+        recipe = Recipe(name, description, rules, compute, cache.format)
         return Recipe.from_dict(recipe.to_dict(), name)
 
     @property
@@ -150,8 +154,9 @@ class Problem:
         device = self.request.device
         if device is None:
             return [[0.0] * len(rules) for rules in self.rules]
+        *matrices, caches = self.rules
         found: dict[str, dict[str, float]] = {}
-        for rule in {label(rule): rule for rules in self.rules for rule in rules}.values():
+        for rule in {label(rule): rule for rules in matrices for rule in rules}.values():
             everywhere = Recipe("one", "", (replace(rule, component="*", tensor="*"),))
             found[label(rule)] = {
                 p.tensor: p.times * product_seconds(device, p)
@@ -159,5 +164,5 @@ class Problem:
             }
         return [
             [math.fsum(found[label(rule)].get(n, 0.0) for n in group.tensors) for rule in rules]
-            for group, rules in zip(self.groups, self.rules, strict=True)
-        ]
+            for group, rules in zip(self.groups[:-1], matrices, strict=True)
+        ] + [[cache_seconds(device, self.config, rule.format) for rule in caches]]

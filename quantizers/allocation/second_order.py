@@ -114,9 +114,22 @@ def damage(errors: Iterable[Looked], block: int | None, *, rounds_inputs: bool) 
                 sums = (look.error * seen.gradient).sum(-1).double().square().sum()
                 cost = float(sums) * look.rows / len(look.error)
                 kinds[kind] += (cost + rounds_inputs * seen.rounding.get(block, 0.0)) / len(probes)
-    kld, latent = 0.5 * kinds[0], kinds[1]
+    return _damage(*kinds)
+
+
+def cache_damage(semantic: Sequence[Probe], acoustic: Sequence[Probe]) -> Damage:
+    """Of an 8-bit KV cache in the layers that the probes saw."""
+    means = (
+        sum(seen.cache for probe in probes for seen in probe.values()) / max(len(probes), 1)
+        for probes in (semantic, acoustic)
+    )
+    return _damage(*means)
+
+
+def _damage(semantic: float, acoustic: float) -> Damage:
+    """From the mean of (gradient . error)^2 over either kind of probes."""
     # Levels change where the error passes a boundary: E|e| of a normal error, in levels.
-    return Damage(kld, latent, min(1.0, (2 * latent / np.pi) ** 0.5))
+    return Damage(0.5 * semantic, acoustic, min(1.0, (2 * acoustic / np.pi) ** 0.5))
 
 
 def _flow(

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,24 +26,31 @@ from flowvox.quantizers.allocation.groups import Group
 from flowvox.quantizers.allocation.probes import steps
 from flowvox.quantizers.calibration.record import END_WEIGHT
 from flowvox.quantizers.calibration.speech import Spoken
+from flowvox.quantizers.kv_cache import TOP, cache_steps, pair_magnitudes
 from flowvox.recipe import Rule
-from flowvox.reference.layers import rope_table
+from flowvox.reference.layers import TransformerLayer, rope_table
 from flowvox.reference.model import VoxtralTTS
 from flowvox.reference.speak import embed_prompt
 from flowvox.source import ModelSource
 
 FLOW_FRAMES = 160  # whose latents are compared; each makes 42 rows per flow layer
+Project = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
+Rounding = Callable[[Tensor], Tensor]
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]
 SEMANTIC_HEAD = "flow semantic codebook output"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A group with other weights: float32 by tensor; the rule says how activations are rounded."""
+    """A group with other weights: float32 by tensor; the rule says how activations are rounded.
+
+    inputs: how they are rounded instead, by tensor; those of the other tensors are left alone then.
+    """
 
     group: Group
     rule: Rule
     weights: Mapping[str, Tensor]
+    inputs: Mapping[str, Rounding] | None = None
 
 
 class Measurer:
@@ -53,7 +63,10 @@ class Measurer:
             len(embed_prompt(model, source, s.line.text, s.line.voice)) for s in spoken
         ]
         states = [self._embeddings()]
+        first = self._prompts[0] + len(spoken[0].codes)
+        self._cache_steps: list[tuple[Tensor, Tensor]] = []
         for layer in model.backbone.layers:
+            self._cache_steps.append(_cache_steps(layer, states[-1][:1, :first]))
             states.append(layer(states[-1], self._rope(states[0])))
         self._states = states
         self._hidden = self._decisive(states[-1])
@@ -77,7 +90,11 @@ class Measurer:
 
     def damage(self, changes: Sequence[Change]) -> Damage:
         """All changes together."""
-        with torch.inference_mode(), changed(self._model, changes):
+        with (
+            torch.inference_mode(),
+            changed(self._model, changes),
+            small_cache(self._model, changes, self._cache_steps),
+        ):
             hidden = self._hidden
             components = {change.group.component for change in changes}
             if components - {"flow"}:
@@ -90,8 +107,9 @@ class Measurer:
     def _backbone(self, changes: Sequence[Change]) -> Tensor:
         """From the first layer that changed."""
         tables = any(change.group.is_table for change in changes)
+        cache = any(change.group.is_cache for change in changes)
         layers = [c.group.layer for c in changes if c.group.component == "backbone"]
-        first = 0 if tables else min(index for index in layers if index is not None)
+        first = 0 if tables or cache else min(index for index in layers if index is not None)
         x = self._embeddings() if tables else self._states[first]
         rope = self._rope(x)
         for layer in self._model.backbone.layers[first:]:
@@ -142,8 +160,8 @@ def changed(model: VoxtralTTS, changes: Sequence[Change]) -> Iterator[None]:
             for name, weights in change.weights.items():
                 parameter = parameters[name]
                 kept[name], parameter.data = parameter.data, weights
-                if rounds_inputs(change.rule):
-                    hook = _rounding(input_block(change.rule))
+                if (rounding := _rounding(change, name)) is not None:
+                    hook = _hook(rounding)
                     handles.append(modules[parameter].register_forward_pre_hook(hook))
         yield
     finally:
@@ -153,9 +171,60 @@ def changed(model: VoxtralTTS, changes: Sequence[Change]) -> Iterator[None]:
             parameters[name].data = weights
 
 
-def _rounding(block: int | None) -> Hook:
+@contextmanager
+def small_cache(
+    model: VoxtralTTS, changes: Sequence[Change], steps_by_layer: Sequence[tuple[Tensor, Tensor]]
+) -> Iterator[None]:
+    """Keys and values as an 8-bit KV cache holds them, if the changes ask for one."""
+    if not any(change.group.is_cache for change in changes):
+        yield
+        return
+    attentions: list[Any] = [layer.attention for layer in model.backbone.layers]
+    for attention, (key, value) in zip(attentions, steps_by_layer, strict=True):
+        attention.project = _kept(attention.project, key, value)
+    try:
+        yield
+    finally:
+        for attention in attentions:
+            del attention.project  # the class's own is seen again
+
+
+def _kept(project: Project, key: Tensor, value: Tensor) -> Project:
+    def kept(x: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = project(x, rope)
+        return q, _in_steps(k, key), _in_steps(v, value)
+
+    return kept
+
+
+def _in_steps(x: Tensor, step: Tensor) -> Tensor:
+    """x [B, heads, S, channels], step [heads, 1, channels]."""
+    return (x / step).round().clamp(-TOP, TOP) * step
+
+
+def _cache_steps(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Steps of keys and values [heads, 1, channels] for the layer's inputs x [1, S, dim].
+
+    The export takes them from one utterance, too.
+    """
+    assert isinstance(layer, TransformerLayer)
+    _, keys, values = layer.attention.project(layer.attention_norm(x), None)
+    magnitudes = pair_magnitudes(keys[0].numpy()), np.abs(values[0].numpy())
+    key, value = (torch.from_numpy(cache_steps(m.max(axis=1)[:, None])) for m in magnitudes)
+    return key, value
+
+
+def _rounding(change: Change, name: str) -> Rounding | None:
+    if change.inputs is not None:
+        return change.inputs.get(name)
+    if not rounds_inputs(change.rule):
+        return None
+    return partial(rounded, block=input_block(change.rule))
+
+
+def _hook(rounding: Rounding) -> Hook:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (rounded(inputs[0], block),)
+        return (rounding(inputs[0]),)
 
     return hook
 

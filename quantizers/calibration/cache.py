@@ -67,6 +67,10 @@ class Calibration:
             self._last = (site, load_statistics(self.file(site)))
         return self._last[1]
 
+    def site(self, tensor: str) -> str:
+        """What a matrix shares with those of the same inputs."""
+        return self._sites[tensor]
+
     def file(self, site: str) -> Path:
         """Where a site's statistics lie."""
         return self.folder / f"{site}.npz"

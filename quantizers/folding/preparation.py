@@ -47,6 +47,10 @@ class Preparation:
             values = values * self._columns[name]
         return values
 
+    def columns(self, name: str) -> Floats | None:
+        """What the columns of a matrix are multiplied with, None where nothing is."""
+        return self._columns.get(name)
+
     def statistics(self, name: str) -> InputStatistics:
         """Of the inputs as they are with the factors; one object for matrices that share them."""
         found = self._statistics(name)

@@ -4,57 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.adapter import AdapterRecord
-from flowvox.config import ModelConfig
 from flowvox.errors import AdapterError
 from flowvox.reference.lora.adapter import Adapter
 from flowvox.source import ModelSource, Report
-from flowvox.tensors import Shape
-from flowvox.tokenizer import Tokenizer
+from flowvox.wrapped_source import WrappedSource
 
 
-class MergedSource:
-    """Implements `flowvox.source.ModelSource`: W + scale * (alpha / r) B A, in float32.
-
-    Everything but the adapted matrices is the base's.
-    """
+class MergedSource(WrappedSource):
+    """W + scale * (alpha / r) B A, in float32. Everything but the adapted matrices is the base's."""
 
     def __init__(self, base: ModelSource, path: Path, scale: float = 1.0) -> None:
         """path: see `Adapter`. Raises AdapterError or CheckpointError."""
-        self._base, self._scale = base, scale
+        super().__init__(base)
+        self._scale = scale
         self._adapter = Adapter(path, base.config, base.shapes)
         self._sha256 = self._adapter.sha256()
 
     @property
-    def path(self) -> Path:
-        return self._base.path
-
-    @property
-    def config(self) -> ModelConfig:
-        return self._base.config
-
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        return self._base.shapes
-
-    @property
-    def has_encoder(self) -> bool:
-        return self._base.has_encoder
-
-    @property
-    def licence(self) -> str:
-        """The base's; the adapter's is in `adapters`."""
-        return self._base.licence
-
-    @property
     def adapters(self) -> list[AdapterRecord]:
+        """The licence of the whole is the base's; the adapter's is in here."""
         record: AdapterRecord = {
             "file": self._adapter.path.name,
             "sha256": self._sha256,
@@ -84,21 +58,6 @@ class MergedSource:
         if name in self._adapter.matrices:
             raise AdapterError(f"{self.path}: {name} is merged, its blocks are not it any more")
         return self._base.packed(name)
-
-    def stored_bytes(self, name: str) -> int:
-        return self._base.stored_bytes(name)
-
-    def voices(self) -> Mapping[str, Any]:
-        return self._base.voices()
-
-    def voice(self, name: str) -> NDArray[np.float32]:
-        return self._base.voice(name)
-
-    def tokenizer_json(self) -> bytes:
-        return self._base.tokenizer_json()
-
-    def tokenizer(self) -> Tokenizer:
-        return self._base.tokenizer()
 
     def source_hash(self, report: Report = lambda done, total: None) -> str:
         """Of base, adapter and every scale: equal for equal merged weights of the same files."""

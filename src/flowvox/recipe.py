@@ -5,6 +5,7 @@
     description: ...
     compute: float16        # optional, see Recipe
     kv_cache: int8          # optional, see Recipe
+    rotation: residual      # optional, see Recipe
     rules:
       - {component: backbone, tensor: "*.feed_forward.*", format: int4, block: 32, method: search}
       - {component: "*", format: float32}
@@ -59,6 +60,7 @@ FOLDING = {
 CALIBRATED = ("imatrix", "gptq", *FOLDING)  # what wants to know the model's activations
 COMPUTE = ("float32", "float16")
 KV_CACHES = ("float32", "float16", "int8")
+ROTATIONS = ("none", "residual", "heads", "residual+heads")
 BLOCKS = {  # those that onnxruntime and, for nf4 and fp4, bitsandbytes know
     "int8": (16, 32, 64, 128, 256),
     "int4": (16, 32, 64, 128, 256),
@@ -133,6 +135,7 @@ class Recipe:
     CUDA, whose attention knows nothing wider and whose block products are fast only then; matrices
     stored as float32, the residual stream and the norms stay in float32. kv_cache: how the backbone
     keeps keys and values, as `compute` if not given; "int8" has a scale for each channel of a head.
+    rotation: what of the model is turned before it is quantized, exactly but for rounding.
     """
 
     name: str
@@ -140,6 +143,7 @@ class Recipe:
     rules: tuple[Rule, ...]
     compute: str = "float32"
     kv_cache: str = "float32"
+    rotation: str = "none"
 
     def rule(self, component: str, tensor: str) -> Rule:
         """The first rule that matches. Raises RecipeError if none does."""
@@ -176,6 +180,7 @@ class Recipe:
             "description": self.description,
             **({"compute": self.compute} if self.compute != COMPUTE[0] else {}),
             **({"kv_cache": self.kv_cache} if self.kv_cache != self.compute else {}),
+            **({"rotation": self.rotation} if self.rotation != "none" else {}),
             "rules": [rule.to_dict() for rule in self.rules],
         }
 
@@ -184,7 +189,7 @@ class Recipe:
         """Validate plain data. Raises RecipeError naming the key and what is allowed."""
         if not isinstance(data, Mapping):
             raise RecipeError(f"{where}: a recipe is a mapping with version, name and rules")
-        _known(data, {"version", "name", "description", "compute", "kv_cache", "rules"}, where)
+        _known(data, {"version", *cls.__dataclass_fields__}, where)
         if data.get("version") != VERSION:
             raise RecipeError(f"{where}: version is {data.get('version')!r}, this is {VERSION}")
         name, rules = data.get("name"), data.get("rules")
@@ -201,7 +206,9 @@ class Recipe:
             raise RecipeError(
                 f"{where}: with compute float16 the kv_cache is float16, too; remove it"
             )
-        recipe = cls(name, str(data.get("description", "")), parsed, compute, kv_cache)
+        rotation = data.get("rotation", "none")
+        _allowed("rotation", rotation, ROTATIONS, where)
+        recipe = cls(name, str(data.get("description", "")), parsed, compute, kv_cache, rotation)
         recipe._check_tables(where)
         return recipe
 
@@ -242,6 +249,27 @@ def load_recipe(name: str) -> Recipe:
     except yaml.YAMLError as error:
         raise RecipeError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
     return Recipe.from_dict(data, name)
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """As YAML, to be edited and used again with -r. Raises OutputError."""
+    import yaml
+
+    from flowvox.files import write_beside
+
+    class Line(dict[str, Any]):
+        """A rule on a line of its own."""
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    Dumper.add_representer(
+        Line, lambda d, row: d.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
+    )
+    data = recipe.to_dict()
+    data["rules"] = [Line(rule) for rule in data["rules"]]
+    text = yaml.dump(data, Dumper=Dumper, sort_keys=False, width=200, allow_unicode=True)
+    write_beside(path, text.encode())
 
 
 def shipped_recipes() -> list[str]:

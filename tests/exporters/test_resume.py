@@ -49,7 +49,7 @@ def convert(
     """convert(recipe) writes tmp_path/out."""
 
     def run(recipe: str = "int4", **options: Any) -> dict[str, Any]:
-        def recorded(report: object) -> dict[str, Recording]:
+        def recorded(source: object, report: object) -> dict[str, Recording]:
             worked.append("reference")
             return recordings
 
@@ -187,7 +187,7 @@ def test_progress_counts_every_tensor_once(
 
     source = Checkpoint.open(random_micro)
     out = tmp_path / "out"
-    export_bundle(source, load_recipe("int4"), out, lambda r: recordings, progress=progress)
+    export_bundle(source, load_recipe("int4"), out, lambda s, r: recordings, progress=progress)
     assert list(told) == ["reading", "reference", "converting"]
     total = sum(source.stored_bytes(name) for name in source.shapes)
     assert {all_of_it for _, all_of_it in told["converting"]} == {total}

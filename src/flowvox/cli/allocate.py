@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -91,6 +91,7 @@ def find_recipe(
 def show(plan: Plan, recipe: Recipe, out: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Print the plan, write the recipe: to `out` itself in a dry run, else beside the bundle."""
     from flowvox.quantizers.allocation.explain import to_dict
+    from flowvox.recipe import save_recipe
 
     path = out if dry_run or out is None else out.with_name(f"{out.name}.yaml")
     if not as_json:
@@ -98,30 +99,9 @@ def show(plan: Plan, recipe: Recipe, out: Path | None, *, dry_run: bool, as_json
     elif dry_run:
         typer.echo(json.dumps({"recipe": recipe.to_dict(), **to_dict(plan)}))
     if path is not None:
-        write_recipe(recipe, path)
+        save_recipe(recipe, path)
         if not as_json:
             typer.echo(f"{path}: the recipe, to be edited and used again with -r {path}")
-
-
-def write_recipe(recipe: Recipe, path: Path) -> None:
-    """As YAML, to be edited and used again with -r."""
-    import yaml
-
-    from flowvox.files import write_beside
-
-    class Line(dict[str, Any]):
-        """A rule on a line of its own."""
-
-    class Dumper(yaml.SafeDumper):
-        pass
-
-    Dumper.add_representer(
-        Line, lambda d, row: d.represent_mapping("tag:yaml.org,2002:map", row, flow_style=True)
-    )
-    data = recipe.to_dict()
-    data["rules"] = [Line(rule) for rule in data["rules"]]
-    text = yaml.dump(data, Dumper=Dumper, sort_keys=False, width=200, allow_unicode=True)
-    write_beside(path, text.encode())
 
 
 def print_allocation(plan: Plan) -> None:

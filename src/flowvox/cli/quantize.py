@@ -99,13 +99,14 @@ def _export(source: Any, recipe: Any, out: Path, overwrite: bool) -> dict[str, A
     from flowvox.cli.extras import needs
     from flowvox.cli.progress import Report, byte_progress
     from flowvox.files import partial_sibling
+    from flowvox.source import ModelSource
 
     with needs("export"):
         from flowvox.exporters.onnx.bundle_export import export_bundle
         from flowvox.exporters.onnx.check import Recording
         from flowvox.reference.activations import record
 
-    def recordings(report: Report) -> dict[str, Recording]:
+    def recordings(source: ModelSource, report: Report) -> dict[str, Recording]:
         return {name: Recording(*both) for name, both in record(source, report).items()}
 
     try:

@@ -28,10 +28,12 @@ def write(
     if recipe.calibrated:
         with needs("export"):
             from flowvox.quantizers.calibration.cache import calibrate
+            from flowvox.quantizers.folding.rotation import rotated, statistics_key
         with byte_progress("reading") as report:
             source_hash = source.source_hash(report)
         with byte_progress("calibrating") as report:
-            statistics = calibrate(source, source_hash, report)
+            key = statistics_key(source_hash, recipe)
+            statistics = calibrate(rotated(source, recipe), key, report)
     with byte_progress("converting") as report:
         return export(
             source, recipe, out, overwrite=overwrite, report=report, statistics=statistics

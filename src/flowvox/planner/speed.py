@@ -43,8 +43,7 @@ def predict(device: Device, config: ModelConfig, recipe: Recipe, steps: int) -> 
     for product in products:
         frame[product.stage] += product.times * product_seconds(device, product)
         floor += product.times * _traffic_seconds(device, product)
-    read = device.bandwidth * device.share * 1e9
-    attention = cache_bytes(config, recipe.kv_cache) * (PROMPT + TYPICAL_FRAMES / 2) / read
+    attention = cache_seconds(device, config, recipe.kv_cache)
     frame["backbone"] += attention
     for stage, count in nodes(config, steps).items():
         frame[stage] += count * device.call_us * 1e-6
@@ -57,6 +56,12 @@ def predict(device: Device, config: ModelConfig, recipe: Recipe, steps: int) -> 
     first = prefill + FIRST_FRAMES * total
     rate = config.frame_rate
     return Speed(frame, (floor + attention) * rate, total * rate, first)
+
+
+def cache_seconds(device: Device, config: ModelConfig, kv_cache: str) -> float:
+    """Reading a KV cache of that type once, in the middle of a typical utterance."""
+    read = device.bandwidth * device.share * 1e9
+    return cache_bytes(config, kv_cache) * (PROMPT + TYPICAL_FRAMES / 2) / read
 
 
 def product_seconds(device: Device, product: Product, rows: float | None = None) -> float:

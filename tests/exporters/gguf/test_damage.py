@@ -18,7 +18,7 @@ from flowvox.exporters.gguf.container import GgufFile
 from flowvox.exporters.gguf.reader import GgufCheckpoint
 from flowvox.machine import peak_rss_bytes
 
-MUTATIONS = 2000
+MUTATIONS = 4000
 SLOWEST_SECONDS = 5.0
 GROWTH = 200 << 20
 NUMBERS = [0, 1, 2, 7, 31, 64, 255, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 40,

@@ -14,7 +14,7 @@ from flowvox.quantizers.allocation.problem import Problem, Request
 from flowvox.recipe import Rule
 from flowvox.reference.checkpoint import Checkpoint
 
-ERROR = {"float16": 0.0, "int8": 1e-4, "w8a8": 2e-4, "int4": 1e-2, "int2": 1.0}
+ERROR = {"float32": 0.0, "float16": 0.0, "int8": 1e-4, "w8a8": 2e-4, "int4": 1e-2, "int2": 1.0}
 
 
 def limit(micro: Checkpoint, bits: float) -> Request:
@@ -83,5 +83,7 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     ledger.path.open("a").write('{"key": "cut sho')
     again = Ledger(tmp_path, ["weights"])
     assert again.damage(rules[::-1], lambda: pytest.fail("measured again")) == Damage(0.5)
+    assert not again.knows(rules[:1])
     assert again.damage(rules[:1], lambda: Damage(0.25)).kld == 0.25
+    assert again.knows(rules[:1])
     assert Ledger(tmp_path, ["others"]).damage(rules, lambda: Damage(0.1)).kld == 0.1

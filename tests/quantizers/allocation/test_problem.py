@@ -53,6 +53,7 @@ def test_the_recipe_says_what_was_chosen(micro: Checkpoint) -> None:
     for group, rules, i in zip(problem.groups, problem.rules, choice, strict=True):
         for name in group.tensors:
             assert label(recipe.rule(group.component, name)) == label(rules[i])
+    assert recipe.kv_cache == problem.rules[-1][choice[-1]].format
     assert recipe.rule("backbone", "layers.0.ffn_norm.weight").format == "float32"
     assert recipe.rule("codec_decoder", "anything").format == "float16"
 
@@ -66,13 +67,29 @@ def test_seconds_are_those_of_the_planner(micro: Checkpoint) -> None:
     assert problem.rtf(seconds) == pytest.approx(planned.rtf)
 
 
+def test_the_cache_is_decided_where_its_time_is_known(micro: Checkpoint) -> None:
+    """No bytes of the bundle, some time on a processor; on CUDA it is what attention computes in."""
+    cuda = load_device("rtx-4060-8gb")
+    found = {
+        kind: Problem(micro, Request(1e9, None, device))
+        for kind, device in (("any", None), ("cpu", PI), ("cuda", cuda))
+    }
+    formats = {kind: [rule.format for rule in problem.rules[-1]] for kind, problem in found.items()}
+    assert formats == {
+        "any": ["float32"], "cpu": ["float32", "float16", "int8"], "cuda": ["float16"]
+    }  # fmt: skip
+    assert found["cpu"].sizes[-1] == [0, 0, 0]
+    wide, half, small = found["cpu"].seconds[-1]
+    assert wide == 2 * half == 4 * small > 0
+
+
 def test_bytes_are_those_of_the_bundle(micro: Checkpoint, tmp_path: Path) -> None:
     problem = Problem(micro, Request(1e9))
-    choice = tuple(1 for _ in problem.groups)
+    choice = tuple(min(1, len(rules) - 1) for rules in problem.rules)
     nothing = [[0.0] * len(rules) for rules in problem.rules]
     size = total(problem.costs(nothing), choice).size + problem.fixed_size
 
-    def recordings(report: object) -> dict[str, Recording]:
+    def recordings(source: object, report: object) -> dict[str, Recording]:
         return {name: Recording(*both) for name, both in record(micro).items()}
 
     recipe = problem.recipe(choice, "auto", "")

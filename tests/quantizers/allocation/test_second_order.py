@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from scipy.stats import spearmanr
 
+from flowvox.planner.devices import load_device
 from flowvox.quantizers.allocation import estimate
 from flowvox.quantizers.allocation.candidates import label
 from flowvox.quantizers.allocation.damage import Damage
@@ -16,7 +17,8 @@ from flowvox.quantizers.allocation.problem import Problem, Request
 from flowvox.reference.checkpoint import Checkpoint
 
 GROUPS = ("token embeddings", "code embeddings", "backbone 0 qkv", "backbone 2 down", "backbone 4 gate+up",
-          "flow 0 down", "flow 1 qkv", "flow 2 out", "flow llm projection")  # fmt: skip
+          "flow 0 down", "flow 1 qkv", "flow 2 out", "flow llm projection",
+          "kv cache")  # fmt: skip
 FORMATS = ("int8", "int8/32", "int4/32", "int2/64")
 
 
@@ -25,7 +27,7 @@ def test_estimated_damage_is_ranked_as_measured_damage(
 ) -> None:
     speech = (2, 12)
     monkeypatch.setitem(estimate.SPEECH, "measured", speech)
-    problem = Problem(Checkpoint.open(tiny), Request(1e9))
+    problem = Problem(Checkpoint.open(tiny), Request(1e9, None, load_device("raspberry-pi-5")))
     measured = Measured(problem, "tiny", tmp_path)
     estimated = SecondOrder(problem, "tiny", tmp_path, speech=speech)
     pairs = [
@@ -63,4 +65,4 @@ def test_one_candidate_of_a_format_is_measured_and_the_others_follow_it(tiny: Pa
         for i in range(len(rules)):
             assert anchored.part(g, i).kld == pytest.approx(5.0 * (i + 1))
     names = {label(problem.rules[g][i]) for g, i in measured.asked}
-    assert names == {"float16", "int8", "int8/32", "int4/32"}
+    assert names == {"float32", "float16", "int8", "int8/32", "int4/32"}

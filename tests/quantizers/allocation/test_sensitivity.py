@@ -9,7 +9,7 @@ import torch
 from flowvox.eval.forced import compare_latents, compare_logits
 from flowvox.quantizers.allocation.candidates import rule_of
 from flowvox.quantizers.allocation.damage import Damage, Outputs, Yardstick, added, compare
-from flowvox.quantizers.allocation.groups import Group, all_groups
+from flowvox.quantizers.allocation.groups import KV_CACHE, Group, all_groups
 from flowvox.quantizers.allocation.sensitivity import Change, Measurer, rounded
 from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.quantizers.encode import encode_matrix
@@ -76,6 +76,19 @@ def test_the_model_is_as_it_was_afterwards(
     for name, parameter in model.checkpoint_parameters().items():
         assert torch.equal(parameter, before[name])
     assert measurer.damage([change(model, group(micro, "flow 0 qkv"), BITS[2])]) == first
+
+
+def test_a_cache_in_8_bits_costs_little_and_something(
+    micro: Checkpoint, model: VoxtralTTS, spoken: list[Spoken]
+) -> None:
+    measurer = Measurer(model, micro, spoken)
+    cache = Change(KV_CACHE, Rule("kv_cache", "int8"), {})
+    damage = measurer.damage([cache])
+    four = measurer.damage([change(model, group(micro, "backbone 0 qkv"), BITS[1])])
+    assert 0 < damage.kld < four.kld / 2
+    both = measurer.damage([cache, change(model, group(micro, "backbone 0 qkv"), BITS[1])])
+    assert both.kld != four.kld
+    assert measurer.damage([cache]) == damage
 
 
 def test_figures_are_those_of_the_harness() -> None:

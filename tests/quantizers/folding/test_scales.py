@@ -48,14 +48,14 @@ def test_equal_inputs_need_no_scales() -> None:
     np.testing.assert_array_equal(scales, 1)
 
 
-def test_never_worse_than_rounding_on_the_trained_model(
+def test_never_worse_than_rounding_on_any_layer_of_the_trained_model(
     tiny: Path, tiny_calibration: Calibration
 ) -> None:
     source = Checkpoint.open(tiny)
     ratios = []
-    for joint in joints(source.config)[::5]:
+    for joint in joints(source.config):
         takers = [
-            Taker(source.read(name)[:128], tiny_calibration(name), partial(rounded, rule=FOUR))
+            Taker(source.read(name)[:64], tiny_calibration(name), partial(rounded, rule=FOUR))
             for name in joint.takers
         ]
         columns = joint.spread(awq_scales(takers, joint))
