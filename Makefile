@@ -21,7 +21,7 @@ GGUFS := $(GGUF_TYPES:%=$(ARTIFACTS)/$(NAME)-%.gguf)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quantize say bench eval gate results samples tables test lint check wheel \
-  refresh-tiny refresh-first refresh-more train-tiny clean
+  refresh-tiny refresh-first refresh-more pretrain-tiny train-tiny clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -196,23 +196,27 @@ $(REFRESHED)/methods: $(WEIGHTS) | $(VENV)/.eval $(VENV)/.compare
 marked = @mkdir -p $(REFRESHED) && touch $@
 
 WORK ?= training-work
-# Minutes of the stages that have a budget; these are for one H100. Without a GPU: days, or a worse model.
-SPEECH_MINUTES ?= 1.5
-CODEC_MINUTES ?= 2.4
-LM_MINUTES ?= 4.8
 TRAIN = $(BIN)/python -m flowvox.reference.training
-train-tiny: $(VENV)/.train ## train models/tiny from packages (on a GPU; resumable; WORK=folder)
-	mkdir -p $(WORK) && cp -n src/flowvox/shapes/tiny.json $(WORK)/params.json
+# What wants a GPU: minutes on one H100. On processors alone it takes days.
+pretrain-tiny: $(VENV)/.train ## the language model on hundreds of voices (minutes on a GPU; WORK=folder)
+	mkdir -p $(WORK) && cp -n reference/training/pretraining.json $(WORK)/params.json
 	$(TRAIN) corpus --work $(WORK)
 	$(TRAIN) teacher --work $(WORK)
-	$(TRAIN) speech --work $(WORK) --minutes $(SPEECH_MINUTES)
+	$(TRAIN) speech --work $(WORK) --minutes 1.5
 	$(TRAIN) semantics --work $(WORK)
 	$(TRAIN) align --work $(WORK)
-	$(TRAIN) codec --work $(WORK) --minutes $(CODEC_MINUTES) --batch 32
+	$(TRAIN) codec --work $(WORK) --minutes 2.4 --batch 32
 	$(TRAIN) encode --work $(WORK)
-	$(TRAIN) decoder --work $(WORK) --minutes $(LM_MINUTES) --batch 16
-	$(TRAIN) lm --work $(WORK) --minutes $(LM_MINUTES) --positions 16000
+	$(TRAIN) lm --work $(WORK) --minutes 4.8 --positions 16000
+	$(TRAIN) decoder --work $(WORK) --minutes 4.8 --batch 16
 	$(TRAIN) export --work $(WORK)
+
+train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (two hours on two cores)
+	$(TRAIN) locked --work $(WORK)
+	$(TRAIN) locked-decoder --work $(WORK) --minutes 27
+	$(TRAIN) locked-encoder --work $(WORK) --minutes 15
+	$(TRAIN) adapt --work $(WORK) --minutes 29
+	$(TRAIN) locked-export --work $(WORK)
 	$(TRAIN) pack --work $(WORK) --out models/tiny
 	$(TRAIN) score --work $(WORK) --out models/tiny
 
