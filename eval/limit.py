@@ -45,15 +45,17 @@ def bench_limit(
 
     best_ms: of the quickest round; share: of the bandwidth, by the bytes that the bundle stores;
     read_share: by those that onnxruntime's kernels read, read_bytes. best_share, best_read_share: of
-    the round in which they were highest. `llama_cpp` is None where it is not installed; its ratio is
-    its time over ours. Raises FlowvoxError.
+    the round in which they were highest. processor_ms: processor time of a position divided among
+    the threads, which neighbours do not add to, and processor_share the share that this would be.
+    `llama_cpp` is None where it is not installed; its ratio is its time over ours. Raises
+    FlowvoxError.
     """
     threads = threads or cores()
     bundle = Bundle.open(path, verify=False)
     stored = int(bundle.manifest["components"][BACKBONE]["bytes"])
     read = _read_bytes(bundle)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(TUNING)}
-    bandwidth, ours, theirs = [], [], []
+    bandwidth, ours, processor, theirs = [], [], [], []
     with TemporaryDirectory() as folder:
         peer_file = _peer_file(bundle, Path(folder))
         workers = [Worker.start(path, threads, WORKER, environment)]
@@ -68,6 +70,7 @@ def bench_limit(
                     times = [statistics.median(answer["ms"]) for answer in answers]
                     bandwidth.append(speed)
                     ours.append(times[0])
+                    processor.append(statistics.median(answers[0]["processor_ms"]) / threads)
                     theirs += times[1:]
             report(rounds + 1, rounds + 1)
         finally:
@@ -84,6 +87,10 @@ def bench_limit(
             "gb_s": stored / statistics.median(ours) / 1e6,
             "share": statistics.median(shares),
             "best_share": max(shares),
+            "processor_ms": statistics.median(processor),
+            "processor_share": statistics.median(
+                stored / ms / 1e6 / speed for ms, speed in zip(processor, bandwidth, strict=True)
+            ),
             "read_bytes": read,
             "read_share": statistics.median(shares) * read / stored,
             "best_read_share": max(shares) * read / stored,

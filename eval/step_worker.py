@@ -1,7 +1,7 @@
 """One backbone, a position at a time, in a process of its own: a bundle's, or one in llama.cpp.
 
-Protocol: a line with a number of steps on stdin asks; a JSON line with their milliseconds answers.
-Every request starts after the same PAST positions.
+Protocol: a line with a number of steps on stdin asks; a JSON line with their milliseconds answers, of
+wall time and of processor time of all threads. Every request starts after the same PAST positions.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ class Backbone(Protocol):
 
     rows: NDArray[np.float32]
 
+    def fill(self) -> None:
+        """Compute the first PAST positions."""
+
     def rewind(self) -> None:
         """Forget what came after the first PAST positions."""
 
@@ -40,14 +43,17 @@ def main() -> None:
     backbone: Backbone = _Llama(path, threads) if path.suffix == ".gguf" else _Bundle(path, threads)
     ready = {"load_seconds": time.perf_counter() - started}
     print(json.dumps(ready), flush=True)
+    backbone.fill()
     for line in sys.stdin:
         backbone.rewind()
-        times = []
+        times, processor = [], []
         for row in backbone.rows[: int(line)]:
-            before = time.perf_counter()
+            before, spent = time.perf_counter(), time.process_time()
             backbone.step(row[None])
             times.append(1000 * (time.perf_counter() - before))
-        print(json.dumps({"ms": times, "memory": memory_use()}), flush=True)
+            processor.append(1000 * (time.process_time() - spent))
+        answer = {"ms": times, "processor_ms": processor, "memory": memory_use()}
+        print(json.dumps(answer), flush=True)
 
 
 def _rows(dim: int) -> NDArray[np.float32]:
@@ -69,6 +75,8 @@ class _Bundle:
         )
         self._runner = BackboneRunner(session, bundle.config, PAST + MOST_STEPS)
         self.rows = _rows(bundle.config.backbone.dim)
+
+    def fill(self) -> None:
         self._runner(self.rows)
 
     def rewind(self) -> None:
@@ -95,6 +103,8 @@ class _Llama:
         self._context = api.llama_init_from_model(model, params)
         self.rows = _rows(api.llama_model_n_embd(model))
         self._length = 0
+
+    def fill(self) -> None:
         self._decode(self.rows)
 
     def rewind(self) -> None:

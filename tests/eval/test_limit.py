@@ -37,6 +37,7 @@ def test_the_share_is_stored_bytes_over_time_and_bandwidth(
     assert ours["share"] == pytest.approx(ours["gb_s"] / 10)
     assert ours["best_share"] >= ours["share"]
     assert ours["read_share"] == pytest.approx(ours["read_bytes"] / ours["ms"] / 1e7)
+    assert ours["processor_share"] == pytest.approx(ours["bytes"] / ours["processor_ms"] / 1e7)
     assert ours["memory"] is None or ours["memory"]["anonymous"] > 0
 
 
