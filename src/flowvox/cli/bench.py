@@ -111,7 +111,7 @@ def _bench_limit(bundle: Path, rounds: int, threads: int | None, as_json: bool) 
     )
     typer.echo(
         f"a thread works {ours['processor_ms']:.1f} ms a frame: {ours['processor_share']:.0%} of the "
-        "bandwidth by stored bytes, had it the processor to itself"
+        "bandwidth by stored bytes, both by processor time"
     )
     if peer is None:
         typer.echo(PEER_MISSING)
