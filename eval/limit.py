@@ -18,7 +18,7 @@ from typing import Any
 
 from flowvox.bundle import Bundle
 from flowvox.eval.bench import Worker, machine
-from flowvox.eval.probe import read_bandwidths
+from flowvox.eval.probe import read_bandwidth
 from flowvox.graphs import BACKBONE
 from flowvox.machine import cores
 from flowvox.planner.formats import read_on_cpu
@@ -46,18 +46,15 @@ def bench_limit(
     best_ms: of the quickest round; share: of the bandwidth, by the bytes that the bundle stores;
     read_share: by those that onnxruntime's kernels read, read_bytes. best_share, best_read_share: of
     the round in which they were highest. processor_ms: processor time of a position divided among
-    the threads, which neighbours do not add to; processor_share: the share of the bandwidth by the
-    same clock.
-    `llama_cpp` is None where it is not installed; its ratio is its time over ours. Raises
-    FlowvoxError.
+    the threads, which neighbours hardly add to. `llama_cpp` is None where it is not installed; its
+    ratio is its time over ours. Raises FlowvoxError.
     """
     threads = threads or cores()
     bundle = Bundle.open(path, verify=False)
     stored = int(bundle.manifest["components"][BACKBONE]["bytes"])
     read = _read_bytes(bundle)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(TUNING)}
-    bandwidth, ours, theirs = [], [], []
-    processor, processor_shares = [], []
+    bandwidth, ours, processor, theirs = [], [], [], []
     with TemporaryDirectory() as folder:
         peer_file = _peer_file(bundle, Path(folder))
         workers = [Worker.start(path, threads, WORKER, environment)]
@@ -66,14 +63,13 @@ def bench_limit(
                 workers.append(Worker.start(peer_file, threads, WORKER, environment))
             for done in range(rounds + 1):  # the first warms up
                 report(done, rounds + 1)
-                speed, own_speed = read_bandwidths(threads)
+                speed = read_bandwidth(threads)
                 answers = [worker.ask(STEPS) for worker in workers]
                 if done:
                     times = [statistics.median(answer["ms"]) for answer in answers]
                     bandwidth.append(speed)
                     ours.append(times[0])
                     processor.append(statistics.median(answers[0]["processor_ms"]) / threads)
-                    processor_shares.append(stored / processor[-1] / 1e6 / own_speed)
                     theirs += times[1:]
             report(rounds + 1, rounds + 1)
         finally:
@@ -91,7 +87,6 @@ def bench_limit(
             "share": statistics.median(shares),
             "best_share": max(shares),
             "processor_ms": statistics.median(processor),
-            "processor_share": statistics.median(processor_shares),
             "read_bytes": read,
             "read_share": statistics.median(shares) * read / stored,
             "best_read_share": max(shares) * read / stored,

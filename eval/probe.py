@@ -64,20 +64,10 @@ def measure_this(threads: int | None = None) -> Device:
 
 def read_bandwidth(threads: int) -> float:
     """GB/s of reading memory: the best of several sums over arrays larger than the caches."""
-    return read_bandwidths(threads)[0]
-
-
-def read_bandwidths(threads: int) -> tuple[float, float]:
-    """`read_bandwidth` by wall time, and by processor time, which neighbours do not add to."""
     arrays = [np.ones(STREAM_BYTES // 8) for _ in range(threads)]
-    walls, processors = [], []
     with ThreadPoolExecutor(threads) as pool:
-        for _ in range(2 * PASSES):
-            before = time.process_time()
-            walls.append(_seconds(lambda: list(pool.map(np.sum, arrays))))
-            processors.append((time.process_time() - before) / threads)
-    size = threads * STREAM_BYTES / 1e9
-    return size / min(walls), size / min(processors)
+        best = min(_seconds(lambda: list(pool.map(np.sum, arrays))) for _ in range(2 * PASSES))
+    return threads * STREAM_BYTES / best / 1e9
 
 
 def _kernels(threads: int) -> dict[str, Kernel]:

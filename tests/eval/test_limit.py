@@ -28,7 +28,7 @@ def test_the_share_is_stored_bytes_over_time_and_bandwidth(
     micro_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limit, "version", missing)
-    monkeypatch.setattr(limit, "read_bandwidths", lambda threads: (10.0, 20.0))
+    monkeypatch.setattr(limit, "read_bandwidth", lambda threads: 10.0)
     result = bench_limit(micro_bundles["int4"], rounds=1, threads=1)
     ours = result["backbone"]
     assert result["llama_cpp"] is None
@@ -37,7 +37,7 @@ def test_the_share_is_stored_bytes_over_time_and_bandwidth(
     assert ours["share"] == pytest.approx(ours["gb_s"] / 10)
     assert ours["best_share"] >= ours["share"]
     assert ours["read_share"] == pytest.approx(ours["read_bytes"] / ours["ms"] / 1e7)
-    assert ours["processor_share"] == pytest.approx(ours["bytes"] / ours["processor_ms"] / 2e7)
+    assert ours["processor_ms"] > 0
     assert ours["memory"] is None or ours["memory"]["anonymous"] > 0
 
 

@@ -109,10 +109,7 @@ def _bench_limit(bundle: Path, rounds: int, threads: int | None, as_json: bool) 
         f"its kernels read {ours['read_bytes'] / 1e9:.2f} GB: {ours['read_share']:.0%} of the "
         f"bandwidth, {ours['best_read_share']:.0%} in the best round"
     )
-    typer.echo(
-        f"a thread works {ours['processor_ms']:.1f} ms a frame: {ours['processor_share']:.0%} of the "
-        "bandwidth by stored bytes, both by processor time"
-    )
+    typer.echo(f"a thread works {ours['processor_ms']:.1f} ms a frame")
     if peer is None:
         typer.echo(PEER_MISSING)
     else:
