@@ -58,7 +58,7 @@ def test_runs_take_turns() -> None:
 
 def test_a_format_names_the_recipes_that_ship_it() -> None:
     assert "int4-cpu" in recipes_like(recipe_of("w8a8", "w8a8"), "flow")
-    assert {"int4", "embedded"} <= set(recipes_like(recipe_of("int4", "float16"), "flow"))
+    assert {"int4", "int4-best"} <= set(recipes_like(recipe_of("int4", "float16"), "flow"))
     assert "fp16" in recipes_like(recipe_of("float16", "float16"), "flow")
     assert "int4-vnni" in recipes_like(recipe_of("int4", "float16", 128), "backbone")
     assert recipes_like(recipe_of("int4", "float16", 64), "flow") == [
