@@ -88,7 +88,7 @@ def export(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.export import export as write
     from flowvox.reference.training.speech import PRESETS
 
-    write(arguments.work, tuple(PRESETS), None)
+    write(arguments.work, tuple(PRESETS))
 
 
 def locked(arguments: argparse.Namespace) -> None:
@@ -120,7 +120,7 @@ def locked_export(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.export import export as write
     from flowvox.reference.training.locked.corpus import VOICES
 
-    write(arguments.work / "locked", VOICES, arguments.codec)
+    write(arguments.work / "locked", VOICES, arguments.codec, before=arguments.work / "export")
 
 
 def pack(arguments: argparse.Namespace) -> None:

@@ -41,8 +41,14 @@ def codec_state(work: Path, start: Path | None) -> dict[str, Tensor]:
     return own | state_of(work / "encoder") | state_of(work / "decoder")
 
 
-def export(work: Path, voices: tuple[str, ...], start: Path | None) -> None:
-    """Write `work`/export; `voices`: the first speakers, `start`: a checkpoint to take the codec of."""
+def export(
+    work: Path, voices: tuple[str, ...], start: Path | None = None, before: Path | None = None
+) -> None:
+    """Write `work`/export.
+
+    voices: names of the first speakers; start: a checkpoint to take the codec of; before: what the
+    training before this one exported, so that its sentences count as spoken, too.
+    """
     folder = work / "export"
     folder.mkdir(exist_ok=True)
     language = state_of(work / "lm")
@@ -78,6 +84,7 @@ def export(work: Path, voices: tuple[str, ...], start: Path | None) -> None:
                 else [speech.audio[:0]]
             ),
         )
-    np.savez_compressed(
-        folder / "spoken.npz", sentence=speech.sentence, lengths=lengths, voices=np.array(voices)
-    )
+    spoken = np.unique(speech.sentence)
+    if before:
+        spoken = np.union1d(spoken, np.load(before / "spoken.npz")["sentence"])
+    np.savez_compressed(folder / "spoken.npz", sentence=spoken, voices=np.array(voices))

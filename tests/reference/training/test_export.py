@@ -1,0 +1,51 @@
+"""From a training's folder to a checkpoint that reads back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.reference.training.made_up import FRAMES, TEXTS, make_work
+
+from flowvox.config import ModelConfig
+from flowvox.reference.checkpoint import Checkpoint
+from flowvox.reference.training import codec, export, pack, semantics
+from flowvox.reference.training.lm import FROM_NOTHING, LanguageModel
+from flowvox.reference.training.text import text_hash
+
+
+def test_a_training_becomes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, out, before = tmp_path / "work", tmp_path / "tiny", tmp_path / "before"
+    work.mkdir()
+    before.mkdir()
+    speech = make_work(work)
+    made = semantics.fit(speech, 512, 32, "cpu")
+    made.save(work / "semantics.npz")
+    np.save(work / "codes.npy", np.zeros((len(TEXTS) * FRAMES, 36), np.uint8))
+    np.savez(before / "spoken.npz", sentence=np.array([1]))
+    config = ModelConfig.load(work / "params.json")
+    parts = {
+        "lm": LanguageModel(config, FROM_NOTHING),
+        "codec": codec.new_codec(config, made.vectors),
+        "decoder": codec.decoder_parts(codec.new_codec(config, made.vectors)),
+    }
+    for name, module in parts.items():
+        (work / name).mkdir()
+        torch.save({"average": module.state_dict()}, work / name / "latest.pt")
+    monkeypatch.setattr(export, "PROMPT_SHORTEST", FRAMES)
+    export.export(work, ("heart", "hart"), before=before)
+    pack.pack(work, out)
+
+    checkpoint = Checkpoint.open(out)
+    assert checkpoint.has_encoder
+    assert set(checkpoint.voices()) == {"heart", "hart"}
+    assert checkpoint.voice("heart").shape == (pack.VOICE_FRAMES + 1, config.backbone.dim)
+    trained = parts["lm"].backbone.norm.weight  # type: ignore[union-attr]
+    np.testing.assert_allclose(checkpoint.read("norm.weight"), trained.detach().numpy())
+    hashes = (out / "training-text-hashes.txt").read_text().split()
+    assert set(hashes) == {text_hash(text) for text in TEXTS}
+    with np.load(work / "export" / "held_out.npz") as held:
+        assert held["codes"].shape == (held["lengths"].sum(), 37)
+        assert len(held["audio"]) == held["lengths"].sum() * 1920
