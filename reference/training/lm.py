@@ -156,6 +156,8 @@ class LanguageModel(nn.Module):
         history = batch.is_history.nonzero().squeeze(1)
         chosen = torch.rand(len(history), device=device) < torch.rand((), device=device) * MOST_OWN
         history, hidden = history[chosen], hidden[chosen]
+        if len(history) == 0:
+            return batch
         semantic = self.flow.semantic_logits(hidden).argmax(-1)
         x = torch.randn(len(hidden), batch.latents.shape[1], device=device)
         steps = self.settings.own_steps
