@@ -91,14 +91,15 @@ gate: $(VENV)/.eval $(BASELINE) $(GATED) ## red if int8 or int4 of the small mod
 # What other tools make of the same weights.
 $(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4: | $(VENV)/.compare
 
-# A report for the documentation: $(call measured,NAME,ARTIFACTS,OPTIONS).
-measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite standard $(3) -o reports/$(1) && \
+# A report for the documentation: $(call measured,NAME,ARTIFACTS,SUITE AND OPTIONS).
+measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite $(3) -o reports/$(1) && \
   $(BIN)/python -m flowvox.eval.keep reports/$(1) docs/results/$(1)
 
-MOST ?= 100
+MOST ?= 24
 RESULTS = $(foreach recipe,fp32 int8 int4 int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
 results: $(VENV)/.eval $(BASELINE) $(RESULTS) ## measure the main recipes again: docs/results/ and the tables
-	$(call measured,standard,$(CHECKPOINT) $(RESULTS),--most $(MOST))
+	$(call measured,tiny-script,$(CHECKPOINT) $(RESULTS),tiny-script)
+	$(call measured,standard,$(GATED),standard --most $(MOST))
 	$(MAKE) tables
 
 tables: $(VENV)/.eval ## the tables in the documentation, from docs/results/
@@ -165,24 +166,24 @@ $(REFRESHED)/recipes: $(WEIGHTS) | $(VENV)/.export
 
 # Every sentence by every voice, for those that the gate knows.
 $(REFRESHED)/whole: $(BASELINE) $(GATED) | $(VENV)/.eval
-	$(call measured,standard-whole,$(GATED),)
+	$(call measured,standard-whole,$(GATED),standard)
 	$(MAKE) tables
 	$(marked)
 
 GGUF_TABLE = $(foreach type,fp16 q8_0 q6_k q5_k q4_k q4_0,$(ARTIFACTS)/$(NAME)-$(type).gguf)
 $(REFRESHED)/gguf: $(BASELINE) $(GATED) $(GGUF_TABLE) | $(VENV)/.eval
-	$(call measured,gguf,$(GGUF_TABLE) $(GATED),--most 24)
+	$(call measured,gguf,$(GGUF_TABLE) $(GATED),tiny-script --most 24)
 	$(MAKE) tables
 	$(marked)
 
 PROCESSORS = $(foreach recipe,int8-cpu int4-cpu,$(ARTIFACTS)/$(NAME)-$(recipe))
 $(REFRESHED)/processors: $(BASELINE) $(GATED) $(PROCESSORS) | $(VENV)/.eval
-	$(call measured,processors,$(GATED) $(PROCESSORS),--most 24)
+	$(call measured,processors,$(GATED) $(PROCESSORS),tiny-script --most 24)
 	$(MAKE) tables
 	$(marked)
 
 $(REFRESHED)/solvers: $(BASELINE) $(GATED) | $(VENV)/.eval
-	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite standard --most 24 --sweep -o reports/solvers
+	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite tiny-script --most 24 --sweep -o reports/solvers
 	cp reports/solvers/sweep.json docs/solvers.json
 	$(BIN)/python -m flowvox.eval.sweep_table docs/solvers.json docs/solvers.md
 	$(marked)

@@ -97,7 +97,7 @@ def build(work: Path, sentences: int, processes: int) -> None:
     folder.mkdir(exist_ok=True)
     for name in ("corpus.npz", "texts.json", "vocabulary.json"):
         shutil.copy(work / name, folder / name)
-    shape = resources.files("flowvox") / "shapes" / "tiny.json"
+    shape = resources.files("flowvox.reference.training.locked") / "params.json"
     (folder / "params.json").write_text(shape.read_text("utf-8"), encoding="utf-8")
     texts = json.loads((work / "texts.json").read_text("utf-8"))[:sentences]
     phase = mean_phase(Teacher(), texts[:40])
