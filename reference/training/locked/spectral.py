@@ -6,18 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SIZES = (256, 512, 1024, 2048)
-FLOOR = 1e-3
-MEL_BANDS = 64
-
-
-def mel_filters(size: int, rate: int = 24000) -> Tensor:
-    """[bins, MEL_BANDS] triangular filters, 40 Hz to 12 kHz."""
-    mel = 2595 * torch.log10(1 + torch.linspace(0, rate / 2, size // 2 + 1) / 700)
-    edges = torch.linspace(60.0, float(mel[-1]), MEL_BANDS + 2)
-    rise = (mel[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - mel[:, None]) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rise, fall).clamp(min=0)
+from flowvox.reference.training.spectral import FLOOR, SIZES, mel_filters
 
 
 class SpectralLoss(torch.nn.Module):
