@@ -113,7 +113,7 @@ def adapt(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.lm import adapt as train
 
     a = arguments
-    train(a.work, a.work / "export", a.minutes, a.positions, a.device)
+    train(a.work, a.minutes, a.positions, a.device)
 
 
 def locked_export(arguments: argparse.Namespace) -> None:

@@ -1,11 +1,14 @@
 """Stage `export`: what leaves the machine that trained, a few files of less than 16 MB each.
 
 Weights in bfloat16, as the checkpoint has them; recordings and codes of held-out sentences to score
-with; stretches of training speech to choose the voice prompts from; and which sentences were spoken.
+with; stretches of training speech to choose the voice prompts from; the codebook that other speech can
+be coded with; and which sentences were spoken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +41,13 @@ def codec_state(work: Path, start: Path | None) -> dict[str, Tensor]:
         f"{codebook}embedding_sum": vectors,
         f"{codebook}cluster_usage": torch.ones(len(vectors)),
     }
-    return own | state_of(work / "encoder") | state_of(work / "decoder")
+    probed = state_of(work / "decoder").items()
+    decoder = {k.removeprefix("decoder."): v for k, v in probed if k.startswith("decoder.")}
+    return own | state_of(work / "encoder") | decoder
 
 
 def export(
-    work: Path, voices: tuple[str, ...], start: Path | None = None, before: Path | None = None
+    work: Path, voices: Collection[str], start: Path | None = None, before: Path | None = None
 ) -> None:
     """Write `work`/export.
 
@@ -53,12 +58,16 @@ def export(
     folder.mkdir(exist_ok=True)
     language = state_of(work / "lm")
     backbone = {k: v for k, v in language.items() if k.startswith("backbone.")}
-    flow = {k: v for k, v in language.items() if k.startswith("flow.")}
+    flow = {k: v for k, v in language.items() if k not in backbone}  # and the probes
     codec = codec_state(work, start)
     for name, state in {"backbone": backbone, "flow": flow, "codec": codec}.items():
         torch.save({k: v.bfloat16().cpu() for k, v in state.items()}, folder / f"{name}.pt")
     speech, acoustic = Speech.load(work / "speech"), np.load(work / "codes.npy", mmap_mode="r")
-    semantic = Semantics.load(work / "semantics.npz").codes
+    semantics = Semantics.load(work / "semantics.npz")
+    semantic = semantics.codes
+    replace(semantics, labels=semantics.labels[:0], codes=semantic[:0]).save(
+        folder / "semantics.npz"
+    )
     held = np.load(work / "held_out.npy")
     lengths = np.diff(speech.starts)
 
@@ -87,4 +96,4 @@ def export(
     spoken = np.unique(speech.sentence)
     if before:
         spoken = np.union1d(spoken, np.load(before / "spoken.npz")["sentence"])
-    np.savez_compressed(folder / "spoken.npz", sentence=spoken, voices=np.array(voices))
+    np.savez_compressed(folder / "spoken.npz", sentence=spoken, voices=np.array(list(voices)))

@@ -38,6 +38,7 @@ from flowvox.reference.training.fast import (
     typed,
     velocity,
 )
+from flowvox.reference.training.locked.carry import carried
 from flowvox.reference.training.locked.codes import CodeSpace
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.semantics import PHONEMES
@@ -51,11 +52,6 @@ MOST_OWN = 0.8  # largest share of own history in a batch
 ACOUSTIC_LEVELS = 21
 EVALUATE_EVERY = 250
 WEIGHTS = {"semantic": 0.5, "flow": 2.0, "attention": 0.3, "phoneme": 0.2, "probe": 2.0}
-# Tensors that mean something in one code space only.
-OF_THE_CODES = (
-    "audio_codebook_embeddings", "input_projection", "acoustic_codebook_output",
-    "semantic_codebook_output", "code_probe", "commitment",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ FROM_NOTHING = Settings(
     own_from=0.15, own_share=0.5, own_steps=3, voice=(10, 40),
 )  # fmt: skip
 ADAPTING = Settings(
-    lr=2e-3, matrix_lr=3e-3, warmup=60, decay=0.995, spread=0.5, flow_frames=0.6,
+    lr=1.5e-3, matrix_lr=1.5e-3, warmup=40, decay=0.995, spread=0.5, flow_frames=0.6,
     own_from=0.12, own_share=0.4, own_steps=2, voice=(10, 18),
 )  # fmt: skip
 
@@ -253,18 +249,15 @@ def train(work: Path, minutes: float, positions: int, device: str) -> None:
     _train(work, model, minutes, positions, device)
 
 
-def adapt(work: Path, start: Path, minutes: float, positions: int, device: str) -> None:
-    """Stage `adapt`: the layers of `start`/{backbone,flow}.pt on the codes of `work`/locked."""
+def adapt(work: Path, minutes: float, positions: int, device: str) -> None:
+    """Stage `adapt`: the model of `work`/export goes on with the codes of `work`/locked."""
     torch.manual_seed(11)
     folder = work / "locked"
     scale = torch.from_numpy(CodeSpace.load().scale).sqrt()
     importance = torch.cat([torch.ones(2), scale / scale.mean()])
     model = LanguageModel(ModelConfig.load(folder / "params.json"), ADAPTING, importance)
-    own = model.state_dict()
-    for name in ("backbone", "flow"):
-        for key, value in torch.load(start / f"{name}.pt", weights_only=True).items():
-            if not any(part in key for part in OF_THE_CODES):
-                own[key].copy_(value)
+    if not (folder / "lm" / "latest.pt").exists():
+        model.load_state_dict(carried(work), strict=False)
     _train(folder, model, minutes, positions, device)
 
 

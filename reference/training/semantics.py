@@ -3,12 +3,12 @@
 They are fixed before anything is trained: four labels per 80 ms frame (the teacher's durations), each
 as a vector of what the phoneme sounds like and which it is; k-means over them; and a projection that
 makes the centroids the codec's semantic vectors. No codebook can collapse, and the codes can be
-predicted from text alone.
+predicted from text alone. Any teacher that tells when its phonemes sound can be coded.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,21 +30,35 @@ _WINDOW = 1024
 
 @dataclass(frozen=True)
 class Semantics:
-    """labels uint8 [M, 4], codes int16 [M], vectors float32 [size, dim] of the codebook."""
+    """labels uint8 [M, 4], codes int16 [M], vectors float32 [size, dim] of the codebook.
+
+    places float32 [4, PHONEMES, dim]: what a label at each place of a frame adds to its vector.
+    """
 
     labels: NDArray[np.uint8]
     codes: NDArray[np.int16]
     vectors: NDArray[np.float32]
+    places: NDArray[np.float32]
 
     def save(self, path: Path) -> None:
         """An .npz file."""
-        np.savez(path, labels=self.labels, codes=self.codes, vectors=self.vectors)
+        np.savez(path, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Semantics:
         """Read what `save` wrote."""
         with np.load(path) as arrays:
-            return cls(**{name: arrays[name] for name in ("labels", "codes", "vectors")})
+            return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+    def of(self, labels: NDArray[np.integer]) -> Semantics:
+        """The same codebook with the codes of other frames, labels [M, 4]."""
+        places, vectors = torch.from_numpy(self.places), torch.from_numpy(self.vectors)
+        codes = [
+            torch.cdist(places[torch.arange(LABELS), rows].sum(1), vectors).argmin(1).short()
+            for rows in torch.split(torch.from_numpy(labels.astype(np.int64)), 1 << 16)
+        ]
+        coded = torch.cat(codes).numpy()
+        return replace(self, labels=labels.astype(np.uint8), codes=coded)
 
 
 def label_index(speech: Speech, positions: int) -> NDArray[np.int64]:
@@ -73,14 +87,15 @@ def fit(speech: Speech, size: int, dim: int, device: str) -> Semantics:
     some = torch.randperm(len(rows), generator=generator, device=device)[:SAMPLE_FRAMES]
     sample = features(rows[some])
     centroids = _k_means(sample, size, generator)
-    codes = torch.cat(
-        [torch.cdist(features(r), centroids).argmin(1) for r in torch.split(rows, 1 << 16)]
-    )
-    centred = centroids - centroids.mean(0)
-    _, _, basis = torch.linalg.svd(centred, full_matrices=False)
-    vectors = centred @ basis[:dim].T
-    vectors = vectors * (SCALE / vectors.square().mean().sqrt())
-    return Semantics(labels, codes.short().cpu().numpy(), vectors.float().cpu().numpy())
+    mean = centroids.mean(0)
+    _, _, basis = torch.linalg.svd(centroids - mean, full_matrices=False)
+    vectors = (centroids - mean) @ basis[:dim].T
+    scale = SCALE / vectors.square().mean().sqrt()
+    # (projected, each place adds its part of the vector)
+    parts = zip(basis[:dim].chunk(LABELS, 1), mean.chunk(LABELS), strict=True)
+    places = scale * torch.stack([(table - m) @ b.T for b, m in parts])
+    codebook = [x.float().cpu().numpy() for x in (scale * vectors, places)]
+    return Semantics(labels[:0], np.empty(0, np.int16), *codebook).of(labels)
 
 
 def _sounds(speech: Speech, device: str) -> Tensor:

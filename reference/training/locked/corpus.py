@@ -1,7 +1,8 @@
 """Stage `locked`: the corpus spoken by hibari, phase-locked, in the fixed code space.
 
 Writes a folder of the same layout as the stages speech, semantics, align and encode do, so that the
-same language model trains on it.
+same language model trains on it. Its semantic codes are the first corpus' own: both teachers name
+their phonemes alike.
 """
 
 from __future__ import annotations
@@ -13,31 +14,43 @@ import shutil
 from concurrent.futures import ProcessPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.reference.training.alignment import spoken_tokens
 from flowvox.reference.training.corpus import Corpus
-from flowvox.reference.training.locked.codes import SEMANTIC_SCALE, CodeSpace, rounded
-from flowvox.reference.training.locked.features import at_frame_centres, frame_features
+from flowvox.reference.training.locked.codes import CodeSpace, rounded
+from flowvox.reference.training.locked.features import frame_features, in_frames
 from flowvox.reference.training.locked.synth import synthesize
-from flowvox.reference.training.locked.teacher import Teacher, lowered
+from flowvox.reference.training.locked.teacher import Teacher, warped
 from flowvox.reference.training.semantics import LABELS, Semantics
 from flowvox.reference.training.speech import Speech
 
-LOW_VOICE_SHARE = 0.3
-LOW_PITCH, LOW_FORMANTS = 0.56, 0.86
-VOICES = ("heart", "hart")
+
+class Voice(NamedTuple):
+    """What is done to the teacher's one voice: its F0 and its formants times a factor; its share."""
+
+    pitch: float
+    formants: float
+    share: float
+
+
+VOICES = {
+    "heart": Voice(1, 1, 0.3),
+    "hazel": Voice(1.12, 1.08, 0.2),
+    "hart": Voice(0.5, 0.84, 0.3),
+    "hugo": Voice(0.46, 0.77, 0.2),
+}
 TRIM = 10  # at 80 Hz: the teacher pads each sentence with 160 ms of silence in front
 MOST_PHONEMES = 380
 
 
 def voice_of(text: str) -> int:
     """Index of the voice that speaks this text; by hash, so it never changes."""
-    digest = hashlib.sha256(("voice:" + text).encode()).digest()
-    return int(digest[0] < 256 * LOW_VOICE_SHARE)
+    place = hashlib.sha256(("voice:" + text).encode()).digest()[0] / 256
+    return int(np.searchsorted(np.cumsum([v.share for v in VOICES.values()])[:-1], place, "right"))
 
 
 def mean_phase(teacher: Teacher, texts: list[str]) -> NDArray[np.float32]:
@@ -67,16 +80,15 @@ def utterance(
     cut["phase"] = np.broadcast_to(phase, cut["harmonic"].shape)
     parameters = dataclasses.replace(parameters, **cut)
     voice = voice_of(text)
-    if voice == 1:
-        parameters = lowered(parameters, LOW_PITCH, LOW_FORMANTS)
+    pitch, formants, _ = list(VOICES.values())[voice]
+    parameters = warped(parameters, pitch, formants)
     audio, cycles = synthesize(parameters)
-    envelopes, slope = frame_features(parameters)
+    envelopes, voiced = frame_features(parameters)
     return {
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
-        "codes": rounded(space.acoustic(envelopes, cycles.astype(np.uint8), slope)),
-        "semantic": space.semantic(envelopes)[1].astype(np.int16),
-        "phoneme": at_frame_centres(parameters.phonemes).astype(np.uint8),
-        "word": at_frame_centres(parameters.word_index).astype(np.int64),
+        "codes": rounded(space.acoustic(envelopes, cycles, voiced)),
+        "labels": in_frames(parameters.phonemes, LABELS).astype(np.uint8),
+        "word": in_frames(parameters.word_index, 1)[:, 0],
         "voice": voice,
         "words": phonemes.count(" ") + 1,
     }
@@ -105,12 +117,12 @@ def build(work: Path, sentences: int, processes: int) -> None:
     tasks = [(numbered[i : i + 500], phase) for i in range(0, len(numbered), 500)]
     with ProcessPoolExecutor(processes) as pool:
         rows = [row for part in pool.map(_part, tasks) for row in part]
-    write(folder, rows)
+    write(folder, rows, Semantics.load(work / "export" / "semantics.npz"))
 
 
-def write(folder: Path, rows: list[dict[str, Any]]) -> None:
+def write(folder: Path, rows: list[dict[str, Any]], semantics: Semantics) -> None:
     """The arrays of the stages speech, semantics, align and encode."""
-    corpus, space = Corpus.load(folder / "corpus.npz"), CodeSpace.load()
+    corpus = Corpus.load(folder / "corpus.npz")
     first = np.cumsum(corpus.token_counts) - corpus.token_counts
     tokens = []
     for row in rows:
@@ -123,17 +135,16 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> None:
     def joined(name: str) -> NDArray[Any]:
         return np.concatenate([row[name] for row in rows])
 
-    starts = np.concatenate([[0], np.cumsum([len(row["semantic"]) for row in rows])])
+    starts = np.concatenate([[0], np.cumsum([len(row["codes"]) for row in rows])])
     sentences = np.array([row["sentence"] for row in rows])
     np.save(folder / "tokens.npy", np.concatenate(tokens))
     np.save(folder / "codes.npy", joined("codes"))
     np.save(folder / "held_out.npy", corpus.held_out[sentences])
-    labels = np.repeat(joined("phoneme")[:, None], LABELS, axis=1)
-    vectors = (space.centroids * np.float32(SEMANTIC_SCALE)).astype(np.float32)
-    Semantics(labels, joined("semantic"), vectors).save(folder / "semantics.npz")
+    labels = joined("labels")
+    semantics.of(labels).save(folder / "semantics.npz")
     Speech(
         audio=joined("audio"),
-        phoneme=joined("phoneme"),
+        phoneme=labels[:, 0],
         word=joined("word").astype(np.int8),
         starts=starts,
         labels=starts,

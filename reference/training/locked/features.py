@@ -1,4 +1,4 @@
-"""What a codec frame should say: log band energies of both sources and the pitch, per 80 ms.
+"""What a codec frame should say: log band energies of both sources and the voicing, per 80 ms.
 
 Everything describes the samples of its own frame, so the causal codec can know it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvox.reference.training.locked.synth import FRAME, HOP, RATE, filled_f0
+from flowvox.reference.training.locked.synth import FRAME, HOP, RATE
 from flowvox.reference.training.locked.teacher import Parameters
 
 SUBFRAMES = 8
@@ -34,7 +34,7 @@ _HARMONIC, _NOISE = mel_bands(HARMONIC_BANDS), mel_bands(NOISE_BANDS)
 
 
 def frame_features(parameters: Parameters) -> tuple[Array, Array]:
-    """Parameters -> (envelopes [K, SUBFRAMES * (48 + 24)], relative F0 slope in the frame [K])."""
+    """Parameters -> (envelopes [K, SUBFRAMES * (48 + 24)], voiced share of the frame [K])."""
     frames = -(-len(parameters.f0) * HOP // FRAME)
     voiced = (parameters.f0 > 0)[:, None]
     harmonic = _band_levels(parameters.harmonic, _HARMONIC)
@@ -42,16 +42,16 @@ def frame_features(parameters: Parameters) -> tuple[Array, Array]:
     noise = np.maximum(_band_levels(parameters.noise, _NOISE), NOISE_FLOOR)
     both = np.concatenate([harmonic, noise], axis=1)
     both = _resample(both, frames * SUBFRAMES, FRAME // SUBFRAMES)
-    pitch = _resample(np.log(filled_f0(parameters.f0))[:, None], frames * 2, FRAME // 2)
-    slope = np.diff(pitch.reshape(frames, 2), axis=1)[:, 0]
-    return both.reshape(frames, -1).astype(np.float32), slope.astype(np.float32)
+    share = _resample(voiced.astype(np.float32), frames * SUBFRAMES, FRAME // SUBFRAMES)
+    share = share.reshape(frames, SUBFRAMES).mean(axis=1)
+    return both.reshape(frames, -1).astype(np.float32), share.astype(np.float32)
 
 
-def at_frame_centres(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A track at 80 Hz -> its value in the middle of each codec frame."""
+def in_frames(values: NDArray[np.int64], places: int) -> NDArray[np.int64]:
+    """A track at 80 Hz -> its values at `places` even places of each codec frame: [K, places]."""
     frames = -(-len(values) * HOP // FRAME)
-    index = ((np.arange(frames) + 0.5) * FRAME / HOP).astype(int)
-    return values[np.minimum(index, len(values) - 1)]
+    index = ((np.arange(frames * places) + 0.5) * FRAME / places / HOP).astype(int)
+    return values[np.minimum(index, len(values) - 1)].reshape(frames, places)
 
 
 def _band_levels(log_amplitude: Array, filters: Array) -> Array:

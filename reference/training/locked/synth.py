@@ -2,9 +2,9 @@
 
 A codec decoder cannot know the phase that a speaker's pitch has accumulated since the sentence began;
 learning to invent it is what makes vocoders slow to train. Here the corpus itself removes the riddle:
-F0 is bent slightly so that every 80 ms codec frame holds a whole number of pitch periods (the phase
-is 0 at each frame boundary), and the noise source is one frozen pattern repeated each frame. The
-waveform is then a deterministic function of the spectral envelopes, F0 and the place in the frame.
+every 80 ms codec frame holds a whole number of equal pitch periods (the phase is 0 at each frame
+boundary), and the noise source is one frozen pattern repeated each frame. The excitation is then one of
+twenty frames, and the waveform a deterministic function of it and of the spectral envelopes.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ FRAME = 1920  # samples of a codec frame
 HOP = RATE // TEACHER_RATE
 WINDOW = 1200
 MIN_CYCLES, MAX_CYCLES = 5, 24  # pitch periods per codec frame: 62.5 to 300 Hz
-RAMP = 240  # samples over which the F0 correction fades in and out at the frame's edges
 NOISE_SEED = 20260324
 HIGHEST_HARMONIC = 11000.0
+PULSE_LEVEL = 0.1  # root mean square of `excitations`
 
 Array = NDArray[np.float32]
 
@@ -60,14 +60,9 @@ def locked_phase(f0: Array, samples: int) -> tuple[NDArray[np.float64], NDArray[
     """
     centres = (np.arange(len(f0)) + 0.5) * HOP
     contour = np.interp(np.arange(samples), centres, filled_f0(f0)).reshape(-1, FRAME)
-    cycles = contour.sum(axis=1) / RATE
-    whole = lock_cycles(cycles)
-    ramp = np.minimum(np.arange(FRAME) + 0.5, RAMP) / RAMP
-    bump = np.minimum(ramp, ramp[::-1])
-    bump /= bump.sum() / RATE
-    contour = contour + (whole - cycles)[:, None] * bump
-    phase = np.cumsum(contour.reshape(-1)) / RATE
-    return phase, whole, contour.reshape(-1).astype(np.float32)
+    whole = lock_cycles(contour.sum(axis=1) / RATE)
+    locked = np.repeat(whole * (RATE / FRAME), FRAME)
+    return np.cumsum(locked) / RATE, whole, locked.astype(np.float32)
 
 
 def pulse_train(phase: NDArray[np.float64], f0: Array) -> Array:
@@ -81,6 +76,16 @@ def pulse_train(phase: NDArray[np.float64], f0: Array) -> Array:
     near = np.abs(half) < 1e-4
     pulses = np.sin((count + 0.5) * x) / np.where(near, 1.0, 2 * half) - 0.5
     return np.where(near, count, pulses).astype(np.float32)
+
+
+def excitations() -> Array:
+    """[cycles, FRAME]: the frame of each number of pitch periods up to MAX_CYCLES, of one loudness."""
+    cycles = np.arange(1, MAX_CYCLES + 1)[:, None]
+    phase = cycles * np.arange(1, FRAME + 1) / FRAME
+    pulses = pulse_train(phase, cycles * (RATE / FRAME))
+    loudness = np.sqrt(np.square(pulses).mean(axis=1, keepdims=True))
+    silent = np.zeros((1, FRAME), np.float32)
+    return np.concatenate([silent, (PULSE_LEVEL * pulses / loudness).astype(np.float32)])
 
 
 def frozen_noise(samples: int) -> Array:

@@ -85,7 +85,7 @@ def _earlier(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.pad(labels[LABEL_LAG:], (0, LABEL_LAG), mode="edge")
 
 
-def lowered(parameters: Parameters, pitch: float, formants: float) -> Parameters:
+def warped(parameters: Parameters, pitch: float, formants: float) -> Parameters:
     """Another voice from the same sentence: F0 times `pitch`, the frequency axis times `formants`."""
     bins = parameters.harmonic.shape[1]
     source = np.clip(np.arange(bins) / formants, 0, bins - 1)

@@ -39,6 +39,7 @@ def test_a_word_in_pieces_is_shared_out_by_bytes() -> None:
 def test_semantic_codes_say_the_phonemes(work: Path) -> None:
     made = semantics.Semantics.load(work / "semantics.npz")
     assert made.vectors.shape == (512, 32)
+    np.testing.assert_array_equal(made.of(made.labels).codes, made.codes)
     np.testing.assert_allclose(np.sqrt((made.vectors**2).mean()), semantics.SCALE, rtol=1e-4)
     same = {}
     for labels, code in zip(made.labels, made.codes, strict=True):

@@ -1,4 +1,4 @@
-"""The phase-locked corpus: the waveform is a function of the frame, and the codes are models/tiny's."""
+"""The phase-locked corpus: the waveform is a function of the frame, and a model moves to its codes."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.reference.training.made_up import make_work
+from torch.nn import functional as F
 
-from flowvox.reference.checkpoint import Checkpoint
-from flowvox.reference.training.locked.codes import SEMANTIC_SCALE, CodeSpace
+from flowvox.config import SPECIAL_CODES, ModelConfig
+from flowvox.reference.training import semantics
+from flowvox.reference.training.codec import new_codec
+from flowvox.reference.training.lm import ADAPTING, LanguageModel
+from flowvox.reference.training.locked.carry import carried, old_codes, values
+from flowvox.reference.training.locked.codec import Probed
+from flowvox.reference.training.locked.codes import LEVELS
+from flowvox.reference.training.locked.corpus import VOICES, voice_of
 from flowvox.reference.training.locked.synth import (
     FRAME,
     MAX_CYCLES,
     MIN_CYCLES,
+    excitations,
     filled_f0,
     frozen_noise,
     locked_phase,
+    pulse_train,
 )
+from flowvox.tensors import CODE_EMBEDDINGS
 
-TINY = Path(__file__).parents[3] / "models" / "tiny"
+PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "params.json"
 
 
 @given(st.lists(st.floats(80, 280), min_size=13, max_size=80), st.integers(0, 12))
@@ -47,13 +59,66 @@ def test_noise_repeats_every_frame() -> None:
     np.testing.assert_array_equal(noise[0], noise[2])
 
 
-@pytest.mark.skipif(not TINY.exists(), reason="models/tiny is not in this checkout")
-def test_semantic_centroids_are_the_packed_ones() -> None:
-    checkpoint = Checkpoint.open(TINY)
-    codebook = "audio_tokenizer.quantizer.semantic_codebook."
-    usage = checkpoint.read(f"{codebook}cluster_usage")
-    packed = checkpoint.read(f"{codebook}embedding_sum") / usage[:, None]
-    np.testing.assert_allclose(CodeSpace.load().centroids * SEMANTIC_SCALE, packed, rtol=1e-6)
+def test_an_excitation_is_what_the_pulses_of_a_voiced_frame_are() -> None:
+    """200 Hz: sixteen periods in 80 ms."""
+    phase, cycles, f0 = locked_phase(np.full(32, 200, np.float32), 5 * FRAME)
+    assert cycles.tolist() == [16] * 5
+    pulses = pulse_train(phase, f0).reshape(5, FRAME)[3]
+    expected = excitations()[16]
+    scale = np.sqrt(np.square(expected).mean() / np.square(pulses).mean())
+    np.testing.assert_allclose(pulses * scale, expected, atol=1e-3)
+
+
+def test_voices_get_their_shares() -> None:
+    chosen = [voice_of(f"Sentence {i}.") for i in range(4000)]
+    shares = np.bincount(chosen) / len(chosen)
+    np.testing.assert_allclose(shares, [v.share for v in VOICES.values()], atol=0.03)
+
+
+def test_the_probed_decoder_is_the_decoder() -> None:
+    config = ModelConfig.load(PARAMS)
+    vectors = np.random.default_rng(0).standard_normal((512, 32)).astype(np.float32)
+    codec = new_codec(config, vectors)
+    codes = torch.randint(0, 21, (2, 5, 37), generator=torch.Generator().manual_seed(1))
+    samples, excitation, pitch = Probed(codec)(codec.quantizer.decode(codes))
+    torch.testing.assert_close(samples, codec.decode(codes))
+    assert excitation.shape == samples.shape
+    assert pitch.shape == (2, 5, LEVELS)
+
+
+def test_a_carried_model_means_the_same_by_new_codes(tmp_path: Path) -> None:
+    """New codes that are the old ones in reverse order: embeddings and maps are found exactly."""
+    work = tmp_path / "work"
+    (work / "locked").mkdir(parents=True)
+    (work / "export").mkdir()
+    speech = make_work(work)
+    made = semantics.fit(speech, 512, 32, "cpu")
+    config = ModelConfig.load(work / "params.json")
+    codec = new_codec(config, made.vectors)
+    model = LanguageModel(config, ADAPTING).state_dict()
+    backbone = {k: v for k, v in model.items() if k.startswith("backbone.")}
+    parts = {"backbone": backbone, "flow": {k: v for k, v in model.items() if k not in backbone}}
+    for name, part in {**parts, "codec": codec.state_dict()}.items():
+        torch.save(part, work / "export" / f"{name}.pt")
+    old = old_codes(codec, speech, np.arange(len(speech.sentence)))
+    speech.save(work / "locked" / "speech")
+    np.save(work / "locked" / "codes.npy", old.flip(1).numpy().astype(np.uint8))
+
+    state = carried(work)
+    table, offsets = f"backbone.{CODE_EMBEDDINGS}", torch.tensor(config.code_offsets[1:])
+
+    def embedded(weights: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        return F.embedding_bag(codes + offsets + SPECIAL_CODES, weights, mode="sum")
+
+    before, after = embedded(model[table], old), embedded(state[table], old.flip(1))
+    spread = (before - before.mean(0)).square().mean()
+    assert (after - before).square().mean() < 0.05 * spread
+    semantic = slice(0, config.semantic_rows)
+    torch.testing.assert_close(state[table][semantic], model[table][semantic])
+    name = "flow.input_projection.weight"
+    reads = values(old) - values(old).mean(0)
+    difference = reads.flip(1) @ state[name].T - reads @ model[name].T
+    assert difference.square().mean() < 0.02 * (reads @ model[name].T).square().mean()
 
 
 def test_labels_follow_the_sound() -> None:
