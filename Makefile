@@ -95,11 +95,10 @@ $(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4: | $(VENV)/.compare
 measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite $(3) -o reports/$(1) && \
   $(BIN)/python -m flowvox.eval.keep reports/$(1) docs/results/$(1)
 
-MOST ?= 24
+MOST ?= 40
 RESULTS = $(foreach recipe,fp32 int8 int4 int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
 results: $(VENV)/.eval $(BASELINE) $(RESULTS) ## measure the main recipes again: docs/results/ and the tables
-	$(call measured,tiny-script,$(CHECKPOINT) $(RESULTS),tiny-script)
-	$(call measured,standard,$(GATED),standard --most $(MOST))
+	$(call measured,standard,$(CHECKPOINT) $(RESULTS),standard --most $(MOST))
 	$(MAKE) tables
 
 tables: $(VENV)/.eval ## the tables in the documentation, from docs/results/
@@ -164,26 +163,26 @@ $(REFRESHED)/recipes: $(WEIGHTS) | $(VENV)/.export
 	$(BIN)/python -m flowvox.quantizers.allocation.shipped models/tiny -o src/flowvox/recipes
 	$(marked)
 
-# Every sentence by every voice, for those that the gate knows.
+# Every sentence once, voices in turn, for those that the gate knows.
 $(REFRESHED)/whole: $(BASELINE) $(GATED) | $(VENV)/.eval
-	$(call measured,standard-whole,$(GATED),standard)
+	$(call measured,standard-whole,$(GATED),standard --most 140)
 	$(MAKE) tables
 	$(marked)
 
 GGUF_TABLE = $(foreach type,fp16 q8_0 q6_k q5_k q4_k q4_0,$(ARTIFACTS)/$(NAME)-$(type).gguf)
 $(REFRESHED)/gguf: $(BASELINE) $(GATED) $(GGUF_TABLE) | $(VENV)/.eval
-	$(call measured,gguf,$(GGUF_TABLE) $(GATED),tiny-script --most 24)
+	$(call measured,gguf,$(GGUF_TABLE) $(GATED),standard --most 24)
 	$(MAKE) tables
 	$(marked)
 
 PROCESSORS = $(foreach recipe,int8-cpu int4-cpu,$(ARTIFACTS)/$(NAME)-$(recipe))
 $(REFRESHED)/processors: $(BASELINE) $(GATED) $(PROCESSORS) | $(VENV)/.eval
-	$(call measured,processors,$(GATED) $(PROCESSORS),tiny-script --most 24)
+	$(call measured,processors,$(GATED) $(PROCESSORS),standard --most 24)
 	$(MAKE) tables
 	$(marked)
 
 $(REFRESHED)/solvers: $(BASELINE) $(GATED) | $(VENV)/.eval
-	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite tiny-script --most 24 --sweep -o reports/solvers
+	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite standard --most 24 --sweep -o reports/solvers
 	cp reports/solvers/sweep.json docs/solvers.json
 	$(BIN)/python -m flowvox.eval.sweep_table docs/solvers.json docs/solvers.md
 	$(marked)
@@ -199,24 +198,12 @@ marked = @mkdir -p $(REFRESHED) && touch $@
 WORK ?= training-work
 TRAIN = $(BIN)/python -m flowvox.reference.training
 # What wants a GPU: minutes on one H100. On processors alone it takes days.
-pretrain-tiny: $(VENV)/.train ## the language model on hundreds of voices (minutes on a GPU; WORK=folder)
-	mkdir -p $(WORK) && cp -n reference/training/pretraining.json $(WORK)/params.json
-	$(TRAIN) corpus --work $(WORK)
-	$(TRAIN) teacher --work $(WORK)
-	$(TRAIN) speech --work $(WORK) --minutes 1.5
-	$(TRAIN) semantics --work $(WORK)
-	$(TRAIN) align --work $(WORK)
-	$(TRAIN) codec --work $(WORK) --minutes 2.4 --batch 32
-	$(TRAIN) encode --work $(WORK)
-	$(TRAIN) lm --work $(WORK) --minutes 4.8 --positions 16000
-	$(TRAIN) decoder --work $(WORK) --minutes 4.8 --batch 16
-	$(TRAIN) export --work $(WORK)
-
-train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (two hours on two cores)
+pre# Beside each other on one core each, or one after the other on both: the minutes are of two cores.
+train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (an hour and a half on two cores)
 	$(TRAIN) locked --work $(WORK)
-	$(TRAIN) locked-decoder --work $(WORK) --minutes 27
-	$(TRAIN) locked-encoder --work $(WORK) --minutes 15
-	$(TRAIN) adapt --work $(WORK) --minutes 29
+	$(TRAIN) locked-decoder --work $(WORK) --minutes 28
+	$(TRAIN) adapt --work $(WORK) --minutes 28
+	$(TRAIN) locked-encoder --work $(WORK) --minutes 8
 	$(TRAIN) locked-export --work $(WORK)
 	$(TRAIN) pack --work $(WORK) --out models/tiny
 	$(TRAIN) score --work $(WORK) --out models/tiny

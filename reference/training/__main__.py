@@ -120,7 +120,7 @@ def locked_export(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.export import export as write
     from flowvox.reference.training.locked.corpus import VOICES
 
-    write(arguments.work / "locked", VOICES, arguments.codec, before=arguments.work / "export")
+    write(arguments.work / "locked", VOICES, before=arguments.work / "export")
 
 
 def pack(arguments: argparse.Namespace) -> None:
@@ -151,10 +151,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
     parser.add_argument("--minutes", type=float, default=30, help="a stage's time in all")
-    parser.add_argument(
-        "--codec", type=Path, help="checkpoint to take the codec of (locked-export)"
-    )
-    parser.add_argument("--sentences", type=int, default=22000, help="of the locked corpus")
+    parser.add_argument("--sentences", type=int, default=17000, help="of the locked corpus")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="crops of a codec step")
     parser.add_argument("--positions", type=int, default=3000, help="of a language model step")

@@ -16,23 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.training.codec import state_of
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.speech import FRAME, Speech
-from flowvox.tensors import CODEC
 
 HELD_OUT, CANDIDATES = 24, 30  # utterances of each preset voice
 SHORTEST, LONGEST = 20, 110  # frames of the held-out utterances
 PROMPT_SHORTEST, PROMPT_LONGEST = 50, 90  # frames of the utterances for voice prompts
 
 
-def codec_state(work: Path, start: Path | None) -> dict[str, Tensor]:
-    """The codec that was trained in `work`; with `start` that checkpoint's."""
-    if start:
-        checkpoint = Checkpoint.open(start)
-        names = [name for name in checkpoint.shapes if name.startswith(CODEC)]
-        return {n.removeprefix(CODEC): torch.from_numpy(checkpoint.read(n)) for n in names}
+def codec_state(work: Path) -> dict[str, Tensor]:
+    """The codec that was trained in `work`."""
     if (work / "codec").exists():
         return state_of(work / "codec") | state_of(work / "decoder")
     vectors = torch.from_numpy(Semantics.load(work / "semantics.npz").vectors)
@@ -46,20 +40,18 @@ def codec_state(work: Path, start: Path | None) -> dict[str, Tensor]:
     return own | state_of(work / "encoder") | decoder
 
 
-def export(
-    work: Path, voices: Collection[str], start: Path | None = None, before: Path | None = None
-) -> None:
+def export(work: Path, voices: Collection[str], before: Path | None = None) -> None:
     """Write `work`/export.
 
-    voices: names of the first speakers; start: a checkpoint to take the codec of; before: what the
-    training before this one exported, so that its sentences count as spoken, too.
+    voices: names of the first speakers; before: what the training before this one exported, so that its
+    sentences count as spoken, too.
     """
     folder = work / "export"
     folder.mkdir(exist_ok=True)
     language = state_of(work / "lm")
     backbone = {k: v for k, v in language.items() if k.startswith("backbone.")}
     flow = {k: v for k, v in language.items() if k not in backbone}  # and the probes
-    codec = codec_state(work, start)
+    codec = codec_state(work)
     for name, state in {"backbone": backbone, "flow": flow, "codec": codec}.items():
         torch.save({k: v.bfloat16().cpu() for k, v in state.items()}, folder / f"{name}.pt")
     speech, acoustic = Speech.load(work / "speech"), np.load(work / "codes.npy", mmap_mode="r")

@@ -1,4 +1,4 @@
-"""The shipped suites: unseen by training where they say so, balanced, and of the kinds they promise."""
+"""The shipped suites: unseen by training, balanced, and of the kinds they promise."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from pathlib import Path
 import pytest
 
 from flowvox.eval.suite import Suite, list_suites, load_suite
-from flowvox.reference.training.locked.corpus import VOICES, voice_of
 from flowvox.reference.training.text import normalized, text_hash
 from flowvox.runtime.plan import PIECE_CHARACTERS
 
 # Of Debian's fortunes, which are part of the corpus.
 SEEN = ("We cannot put off living until we are ready.", "Put things back where you found them.",
         "War is like love, it always finds a way.")  # fmt: skip
-UNSEEN = [name for name in list_suites() if name != "tiny-script"]
 SECONDS_PER_CHARACTER = 0.06  # measured with hibari on the standard and the long suite: 0.057-0.066
 # All that hibari's American G2P used in 1,500 sentences of Debian's fortunes.
 PHONEMES = "AIOTWYbdfhijklmnpstuvwzæðŋɐɑɔəɛɜɡɪɹʃʊʌʒʤʧθᵊᵻ"
@@ -43,7 +41,7 @@ def texts_of(suite: Suite) -> list[str]:
     return [sentence.text for sentence in suite.sentences]
 
 
-@pytest.mark.parametrize("name", UNSEEN)
+@pytest.mark.parametrize("name", list_suites())
 def test_no_text_occurs_in_the_training_corpus(name: str, training_hashes: frozenset[str]) -> None:
     texts = texts_of(load_suite(name))
     assert all(normalized(part) for text in texts for part in spoken_parts(text))
@@ -57,17 +55,6 @@ def test_the_search_finds_what_training_has_seen(training_hashes: frozenset[str]
     assert seen(shouted, training_hashes) == shouted
     inside = [f"A gray heron stood still. {text} Nobody saw it." for text in SEEN]
     assert seen(inside, training_hashes) == inside
-
-
-def test_the_script_suite_is_the_script_and_says_so(tiny: Path) -> None:
-    suite = load_suite("tiny-script")
-    script = (tiny / "script.txt").read_text("utf-8").splitlines()
-    assert set(texts_of(suite)) <= set(script)
-    assert "training sentences" in suite.description.lower()
-    assert {(s.group, s.tags) for s in suite.sentences} == {("rehearsed", ("training",))}
-    for index, count in ((0, 16), (1, 8)):
-        own = [s.text for s in suite.sentences if s.voices == (VOICES[index],)]
-        assert own == [text for text in script if voice_of(text) == index][:count]
 
 
 def test_ids_and_texts_are_unique() -> None:
@@ -117,7 +104,7 @@ def test_what_the_small_model_is_judged_on_spells_numbers_out() -> None:
     assert all(any(c.isdigit() for c in text) for text in texts_of(load_suite("figures")))
 
 
-@pytest.mark.parametrize("name", UNSEEN)
+@pytest.mark.parametrize("name", list_suites())
 def test_texts_with_figures_are_tagged(name: str) -> None:
     for sentence in load_suite(name).sentences:
         assert ("digits" in sentence.tags) == any(c.isdigit() for c in sentence.text), sentence.id

@@ -105,14 +105,19 @@ def train_decoder(folder: Path, minutes: float) -> None:
 
 
 def train_encoder(folder: Path, minutes: float) -> None:
-    """Regress acoustic values and phonetic vectors from audio; resumes from `folder`/encoder."""
+    """Regress acoustic values and semantic vectors from audio; resumes from `folder`/encoder.
+
+    It begins with the encoder of the first training, which hears the same semantic vectors.
+    """
     torch.manual_seed(19)
     codec, crops, codes = prepared(folder)
     assert codec.input_proj is not None
     encoder = nn.ModuleDict(
         {"input_proj": codec.input_proj, "encoder_blocks": codec.encoder_blocks}
     )
-    session = Session(folder / "encoder", encoder, Optimizers(encoder, 2e-3), minutes, decay=0.998)
+    before = torch.load(folder.parent / "export" / "codec.pt", weights_only=True)
+    encoder.load_state_dict({k: v for k, v in before.items() if k in encoder.state_dict()})
+    session = Session(folder / "encoder", encoder, Optimizers(encoder, 1e-3), minutes, decay=0.995)
     dim = codec.config.semantic_dim
     while session.progress < 1:
         samples, rows, at_start = crops.draw(BATCH)
