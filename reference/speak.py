@@ -13,7 +13,7 @@ from torch import Tensor
 from flowvox.config import SPECIAL_CODES
 from flowvox.errors import PromptError
 from flowvox.noise import frame_noise
-from flowvox.prompt import build_prompt, check_text, prompt_embeddings
+from flowvox.prompt import build_prompt, prompt_embeddings, spoken_text
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.flow import PUBLISHED
 from flowvox.reference.generate import Generation, decode_audio, generate
@@ -22,10 +22,15 @@ from flowvox.schedule import Sampling
 from flowvox.source import ModelSource
 
 
+def prompt_tokens(source: ModelSource, text: str, voice_frames: int) -> list[int]:
+    """The prompt of B.2, with so many [AUDIO]; the text as the model reads it."""
+    return build_prompt(source.tokenizer().encode(spoken_text(text, source.config)), voice_frames)
+
+
 def embed_prompt(model: VoxtralTTS, checkpoint: ModelSource, text: str, voice: str) -> Tensor:
-    """The prompt of B.2 as embeddings [P, dim]."""
+    """The same as embeddings [P, dim]."""
     rows = checkpoint.voice(voice)
-    prompt = build_prompt(checkpoint.tokenizer().encode(check_text(text)), len(rows))
+    prompt = prompt_tokens(checkpoint, text, len(rows))
     if len(prompt) >= model.config.backbone.max_positions:
         raise PromptError("the text is longer than the model's context; split it")
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from flowvox.config import ModelConfig
 from flowvox.errors import PromptError
 from flowvox.noise import frame_noise
-from flowvox.prompt import FIXED_TOKENS, check_text
+from flowvox.prompt import FIXED_TOKENS, spoken_text
 from flowvox.runtime.limits import second_frames, text_frames
 from flowvox.runtime.text import split_text
 from flowvox.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ CONTEXT = 4096
 
 @dataclass(frozen=True)
 class Piece:
-    """One run of the model. ids: tokens of `text`; frames: most that it may last."""
+    """One run of the model. text: as it reads it; ids: tokens of `text`; frames: most it may last."""
 
     text: str
     ids: list[int]
@@ -39,8 +39,9 @@ class Piece:
 
 def plan(text: str, tokenizer: Tokenizer, config: ModelConfig, voice_frames: int) -> list[Piece]:
     """The runs for `text` with a voice of that many rows. Raises PromptError, before any work."""
-    if len(check_text(text)) > LONGEST_TEXT:
-        raise PromptError(f"the text has {len(text)} characters; at most {LONGEST_TEXT}, split it")
+    _check_length(text)
+    text = spoken_text(text, config)
+    _check_length(text)  # numbers in words are longer
     context = min(config.backbone.max_positions, CONTEXT)
     room = context - voice_frames - FIXED_TOKENS
     # Room for as many tokens as characters (text in the vocabulary's languages has a quarter) and
@@ -63,6 +64,11 @@ def plan(text: str, tokenizer: Tokenizer, config: ModelConfig, voice_frames: int
             )
         pieces.append(Piece(part, ids, frames))
     return pieces
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise PromptError(f"the text has {len(text)} characters; at most {LONGEST_TEXT}, split it")
 
 
 class Budget:

@@ -19,6 +19,7 @@ ARCHITECTURE = MODEL_TYPE
 PARAMS = "flowvox.params"
 ADAPTERS = "flowvox.adapters"
 VOICE_NAMES = f"{ARCHITECTURE}.voice_names"
+NUMBERS = f"{ARCHITECTURE}.numbers"  # a key of ours, only where params.json has it
 AUDIO = "multimodal.audio_model_args"
 FLOW = f"{AUDIO}.acoustic_transformer_args"
 ENCODING = f"{AUDIO}.audio_encoding_args"
@@ -87,6 +88,8 @@ def model_metadata(config: ModelConfig) -> dict[str, tuple[str, Any]]:
         value = derived.get(place, _look_up(config.raw, place, default))
         keys[f"{ARCHITECTURE}.{key}"] = (kind, KINDS[kind](value))
     text = json.dumps(config.raw, separators=(",", ":"))  # the order of voices counts
+    if config.numbers:
+        keys[NUMBERS] = ("string", config.numbers)
     return keys | {PARAMS: ("string", text)}
 
 
@@ -99,7 +102,8 @@ def read_config(metadata: Mapping[str, Any], where: str) -> ModelConfig:
     except (ValueError, RecursionError):
         raise CheckpointError(f"{where}: its {PARAMS} is not JSON; write it again") from None
     config = ModelConfig.from_dict(raw, where)
-    for key, (kind, value) in model_metadata(config).items():
+    said = {NUMBERS: ("string", None)} | model_metadata(config)
+    for key, (kind, value) in said.items():
         stored = metadata.get(key, value)
         if kind == "f32":
             value = float(np.float32(value))
@@ -126,6 +130,8 @@ def _params(metadata: Mapping[str, Any], where: str) -> dict[str, Any]:
         _put(raw, place, value)
         if key in SAME:
             _put(raw, f"{CODEC}.{key}", value)
+    if NUMBERS in metadata:
+        raw["numbers"] = metadata[NUMBERS]
     names = metadata.get(VOICE_NAMES, [])
     if isinstance(names, list):
         _put(raw, f"{CODEC}.voice", {str(name): number for number, name in enumerate(names)})

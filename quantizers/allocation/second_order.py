@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from flowvox.config import SPECIAL_CODES
 from flowvox.noise import frame_noise
-from flowvox.prompt import AUDIO, build_prompt, check_text
+from flowvox.prompt import AUDIO
 from flowvox.quantizers.allocation.damage import Damage
 from flowvox.quantizers.allocation.probes import Seen, Taps, latent_probe, semantic_probe
 from flowvox.quantizers.calibration.record import END_WEIGHT
 from flowvox.quantizers.calibration.speech import Spoken
 from flowvox.reference.layers import rope_table
 from flowvox.reference.model import VoxtralTTS
-from flowvox.reference.speak import embed_prompt
+from flowvox.reference.speak import embed_prompt, prompt_tokens
 from flowvox.reference.streamed import StreamedLayer, load_part, streamed_model
 from flowvox.source import ModelSource, Report
 from flowvox.tensors import CODE_EMBEDDINGS, FLOW, TOKEN_EMBEDDINGS
@@ -171,12 +171,10 @@ def _table_rows(
     source: ModelSource, spoken: Sequence[Spoken], lengths: list[int]
 ) -> dict[str, list[tuple[int, int, int]]]:
     """By table: (utterance, position, row) of every row that was added into an embedding."""
-    tokenizer, offsets = source.tokenizer(), np.asarray(source.config.code_offsets)
+    offsets = np.asarray(source.config.code_offsets)
     tokens, codes = [], []
     for i, (one, length) in enumerate(zip(spoken, lengths, strict=True)):
-        prompt = build_prompt(
-            tokenizer.encode(check_text(one.line.text)), len(source.voice(one.line.voice))
-        )
+        prompt = prompt_tokens(source, one.line.text, len(source.voice(one.line.voice)))
         tokens += [(i, at, row) for at, row in enumerate(prompt) if row != AUDIO]
         first = length - len(one.codes)
         for at, values in enumerate(one.codes + SPECIAL_CODES + offsets):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flowvox.errors import ConfigError
 
@@ -164,7 +164,10 @@ class CodecConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything params.json says, in the three parts of the model."""
+    """Everything params.json says, in the three parts of the model.
+
+    numbers: "words" where the model was trained on numbers in words only (a key of ours).
+    """
 
     backbone: BackboneConfig
     flow: FlowConfig
@@ -174,6 +177,7 @@ class ModelConfig:
     audio_id: int
     begin_audio_id: int
     tied_embeddings: bool
+    numbers: Literal["words"] | None
     raw: Mapping[str, Any]
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from flowvox.config import (
     FLOW_NORM_EPS,
@@ -131,8 +131,16 @@ def parse_params(raw: Any, where: str) -> ModelConfig:
         audio_id=audio.index("audio_token_id", 24),
         begin_audio_id=audio.index("begin_audio_token_id", 25),
         tied_embeddings=bool(top.data.get("tied_embeddings", True)),
+        numbers=_numbers(top),
         raw=top.data,
     )
+
+
+def _numbers(top: _Section) -> Literal["words"] | None:
+    if "numbers" not in top.data:
+        return None
+    top.must_be("numbers", "words")
+    return "words"
 
 
 def _transformer(section: _Section) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.config import ModelConfig
 from flowvox.errors import PromptError, VoiceError
+from flowvox.numbers import in_words
 
 BOS, AUDIO, BEGIN_AUDIO, REPEAT_AUDIO_TEXT, NEXT_AUDIO_TEXT = 1, 24, 25, 35, 36
 FIXED_TOKENS = 5  # a prompt has this many positions besides voice and text
@@ -37,8 +39,11 @@ def prompt_embeddings(
     return embeddings
 
 
-def check_text(text: str) -> str:
-    """The text, if there is anything in it to say. Raises PromptError."""
+def spoken_text(text: str, config: ModelConfig) -> str:
+    """The text as this model reads it: numbers in words where it was trained so.
+
+    Doing it twice changes nothing. Raises PromptError where there is nothing to say.
+    """
     if not text.strip():
         raise PromptError("the text is empty; give something to say")
-    return text
+    return in_words(text) if config.numbers == "words" else text

@@ -131,6 +131,7 @@ def test_files_of_other_tools(random_micro: Path, convert: Convert, tmp_path: Pa
     def change(metadata: dict[str, Any], tensors: dict[str, np.ndarray]) -> None:
         for key in [key for key in metadata if key.startswith(("flowvox.", "general."))]:
             del metadata[key]
+        metadata["voxtral_tts.numbers"] = "words"
         for name in [name for name in tensors if name.startswith("codec.enc")]:
             del tensors[name]
         extra = np.frombuffer(b"\x03\x00abc" * 9, np.uint8).astype(np.float32)
@@ -149,6 +150,7 @@ def test_files_of_other_tools(random_micro: Path, convert: Convert, tmp_path: Pa
     for key in ("window", "norm_eps", "qk_norm_eps", "decoder_strides", "decoder_lengths"):
         assert getattr(theirs.config.codec, key) == getattr(ours.config.codec, key)
     assert theirs.config.voices == ours.config.voices
+    assert (ours.config.numbers, theirs.config.numbers) == (None, "words")
     assert theirs.licence == "unknown"
     assert not theirs.has_encoder
     assert theirs.tokenizer().encode("tea time") == ours.tokenizer().encode("tea time")
@@ -161,6 +163,8 @@ def test_files_of_other_tools(random_micro: Path, convert: Convert, tmp_path: Pa
      ({"general.alignment": 24}, "alignment is 24"),
      ({"voxtral_tts.llm.dim": 41}, "llm.dim is 41, but flowvox.params says 40"),
      ({"voxtral_tts.llm.dim": "wide"}, "llm.dim is 'wide'"),
+     ({"voxtral_tts.numbers": "words"}, "numbers is 'words', but flowvox.params says None"),
+     ({"voxtral_tts.numbers": "some", "flowvox.params": None}, "'numbers' is 'some'"),
      ({"flowvox.params": "{"}, "not JSON"),
      ({"flowvox.params": "[]"}, "JSON object"),
      ({"flowvox.tekken": "[]"}, "flowvox.tekken"),
