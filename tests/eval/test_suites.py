@@ -12,9 +12,9 @@ from flowvox.eval.suite import Suite, list_suites, load_suite
 from flowvox.reference.training.text import normalized, text_hash
 from flowvox.runtime.plan import PIECE_CHARACTERS
 
-# Of Debian's fortunes, which are part of the corpus.
-SEEN = ("We cannot put off living until we are ready.", "Put things back where you found them.",
-        "War is like love, it always finds a way.")  # fmt: skip
+# Of Debian's fortunes and WordNet, which are the corpus.
+SEEN = ("War is like love, it always finds a way.", "All parties ratified the peace treaty.",
+        "Does a good programmer refuse to maintain his code?")  # fmt: skip
 SECONDS_PER_CHARACTER = 0.06  # measured with hibari on the standard and the long suite: 0.057-0.066
 # All that hibari's American G2P used in 1,500 sentences of Debian's fortunes.
 PHONEMES = "AIOTWYbdfhijklmnpstuvwzæðŋɐɑɔəɛɜɡɪɹʃʊʌʒʤʧθᵊᵻ"

@@ -32,6 +32,7 @@ SHORT_CONTEXT = 2  # frames at the head of a crop that the decoder's loss skips
 NOISY_SHARE = 0.1  # crops whose acoustic codes, but for the pitch, are off by up to a level
 PROBED_LAYER = 2  # of the last stage
 WEIGHTS = {"phase": 1.0, "level": 1.0, "mel": 0.5, "excitation": 1.0, "pitch": 1.0}
+PROBES, PROBED_SHARE = {"excitation", "pitch"}, 0.5  # they fade out in the first half
 
 
 def prepared(folder: Path) -> tuple[Codec, Crops, Tensor]:
@@ -96,7 +97,9 @@ def train_decoder(folder: Path, minutes: float) -> None:
         terms = loss_of(output[:, skip:], samples[:, skip:])
         terms["excitation"] = loss_of(excitation[:, skip:], pulses[:, skip:])["phase"]
         terms["pitch"] = LEVELS * F.mse_loss(pitch, F.one_hot(level, LEVELS).float())
-        loss = torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
+        fade = max(0.0, 1 - session.progress / PROBED_SHARE)
+        weights = {name: w * (fade if name in PROBES else 1) for name, w in WEIGHTS.items()}
+        loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
