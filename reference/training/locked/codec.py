@@ -84,6 +84,7 @@ def train_decoder(folder: Path, minutes: float) -> None:
     table = torch.from_numpy(excitations())
     optimizers = Optimizers(decoder, 2e-3, 3e-3)
     session = Session(folder / "decoder", decoder, optimizers, minutes, decay=0.998)
+    torch.manual_seed(session.number)  # other crops after an interruption
     while session.progress < 1:
         samples, rows, at_start = crops.draw(BATCH)
         given = codes[rows]
@@ -122,6 +123,7 @@ def train_encoder(folder: Path, minutes: float) -> None:
     encoder.load_state_dict({k: v for k, v in before.items() if k in encoder.state_dict()})
     session = Session(folder / "encoder", encoder, Optimizers(encoder, 1e-3), minutes, decay=0.995)
     dim = codec.config.semantic_dim
+    torch.manual_seed(session.number)  # other crops after an interruption
     while session.progress < 1:
         samples, rows, at_start = crops.draw(BATCH)
         gain = 10 ** (torch.rand(len(samples), 1) * 0.1 - 0.05)
