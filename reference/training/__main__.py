@@ -132,7 +132,7 @@ def pack(arguments: argparse.Namespace) -> None:
 def score(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.score import score as measure
 
-    print(measure(arguments.work / "locked", arguments.out))
+    print(measure(arguments.work, arguments.out))
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {

@@ -1,8 +1,7 @@
 """Stage `export`: what leaves the machine that trained, a few files of less than 16 MB each.
 
-Weights in bfloat16, as the checkpoint has them; recordings and codes of held-out sentences to score
-with; stretches of training speech to choose the voice prompts from; the codebook that other speech can
-be coded with; and which sentences were spoken.
+Weights in bfloat16, as the checkpoint has them; codes of training speech to choose the voice prompts
+from; the codebook that other speech can be coded with; and which sentences were spoken.
 """
 
 from __future__ import annotations
@@ -13,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from flowvox.reference.training.codec import state_of
 from flowvox.reference.training.semantics import Semantics
-from flowvox.reference.training.speech import FRAME, Speech
+from flowvox.reference.training.speech import Speech
 
-HELD_OUT, CANDIDATES = 24, 30  # utterances of each preset voice
-SHORTEST, LONGEST = 20, 110  # frames of the held-out utterances
+CANDIDATES = 30  # utterances of each preset voice
 PROMPT_SHORTEST, PROMPT_LONGEST = 50, 90  # frames of the utterances for voice prompts
 
 
@@ -60,31 +57,18 @@ def export(work: Path, voices: Collection[str], before: Path | None = None) -> N
     replace(semantics, labels=semantics.labels[:0], codes=semantic[:0]).save(
         folder / "semantics.npz"
     )
-    held = np.load(work / "held_out.npy")
-    lengths = np.diff(speech.starts)
-
-    def chosen(usable: NDArray[np.bool_], most: int) -> NDArray[np.int64]:
-        of_voice = [usable & (speech.speaker == v) for v in range(len(voices))]
-        return np.concatenate([np.flatnonzero(mine)[:most] for mine in of_voice])
-
-    scored = chosen(held & (lengths >= SHORTEST) & (lengths <= LONGEST), HELD_OUT)
-    prompts = chosen(~held & (lengths >= PROMPT_SHORTEST) & (lengths <= PROMPT_LONGEST), CANDIDATES)
-    for name, rows in {"held_out": scored, "prompts": prompts}.items():
-        spans = [slice(int(speech.starts[u]), int(speech.starts[u + 1])) for u in rows]
-        np.savez_compressed(
-            folder / f"{name}.npz",
-            speaker=speech.speaker[rows],
-            sentence=speech.sentence[rows],
-            lengths=lengths[rows],
-            codes=np.concatenate(
-                [np.column_stack([semantic[s], acoustic[s]]).astype(np.int16) for s in spans]
-            ),
-            audio=np.concatenate(
-                [speech.audio[s.start * FRAME : s.stop * FRAME] for s in spans]
-                if name == "held_out"
-                else [speech.audio[:0]]
-            ),
-        )
+    held, lengths = np.load(work / "held_out.npy"), np.diff(speech.starts)
+    usable = ~held & (lengths >= PROMPT_SHORTEST) & (lengths <= PROMPT_LONGEST)
+    of_voice = [np.flatnonzero(usable & (speech.speaker == v)) for v in range(len(voices))]
+    rows = np.concatenate([mine[:CANDIDATES] for mine in of_voice])
+    spans = [slice(int(speech.starts[u]), int(speech.starts[u + 1])) for u in rows]
+    codes = [np.column_stack([semantic[s], acoustic[s]]).astype(np.int16) for s in spans]
+    np.savez_compressed(
+        folder / "prompts.npz",
+        speaker=speech.speaker[rows],
+        lengths=lengths[rows],
+        codes=np.concatenate(codes),
+    )
     spoken = np.unique(speech.sentence)
     if before:
         spoken = np.union1d(spoken, np.load(before / "spoken.npz")["sentence"])

@@ -67,7 +67,7 @@ def mean_phase(teacher: Teacher, texts: list[str]) -> NDArray[np.float32]:
 
 
 def utterance(
-    teacher: Teacher, space: CodeSpace, phase: NDArray[np.float32], text: str
+    teacher: Teacher, space: CodeSpace, phase: NDArray[np.float32], text: str, voice: int
 ) -> dict[str, Any] | None:
     """Audio, codes and labels of one sentence; None where the teacher cannot say it."""
     phonemes = teacher.phonemes(text)
@@ -79,7 +79,6 @@ def utterance(
     cut = {f.name: getattr(parameters, f.name)[TRIM:] for f in dataclasses.fields(parameters)}
     cut["phase"] = np.broadcast_to(phase, cut["harmonic"].shape)
     parameters = dataclasses.replace(parameters, **cut)
-    voice = voice_of(text)
     pitch, formants, _ = list(VOICES.values())[voice]
     parameters = warped(parameters, pitch, formants)
     audio, cycles = synthesize(parameters)
@@ -98,7 +97,7 @@ def _part(task: tuple[list[tuple[int, str]], NDArray[np.float32]]) -> list[dict[
     (texts, phase), teacher, space = task, Teacher(), CodeSpace.load()
     rows = []
     for sentence, text in texts:
-        if row := utterance(teacher, space, phase, text):
+        if row := utterance(teacher, space, phase, text, voice_of(text)):
             rows.append({**row, "sentence": sentence})
     return rows
 
