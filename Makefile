@@ -125,17 +125,17 @@ wheel: $(VENV)/.dev ## build dist/*.whl with the embedded bundle
 # that a run that was interrupted goes on. One part after the other: some measure speed.
 REFRESHED = $(ARTIFACTS)/refreshed
 WEIGHTS = models/tiny/consolidated.safetensors models/tiny/params.json
-FIRST = bundle budget results samples
-MORE = recipes results whole gguf processors solvers methods
+FIRST = bundle budget recipes results samples
+MORE = whole gguf processors solvers methods
 
 refresh-tiny: ## make all anew that is derived from models/tiny: what is needed first, then the rest
 	$(MAKE) refresh-first
 	$(MAKE) refresh-more
 
-refresh-first: ## the embedded bundle, the gate's budget, results and README, samples
+refresh-first: ## the embedded bundle, the gate's budget, recipes by allocation, results and README, samples
 	for part in $(FIRST); do $(MAKE) $(REFRESHED)/$$part || exit $$?; done
 
-refresh-more: ## recipes by allocation, more results, tables of GGUF files, sampling and methods
+refresh-more: ## more results, tables of GGUF files, sampling and methods
 	for part in $(MORE); do $(MAKE) $(REFRESHED)/$$part || exit $$?; done
 
 $(REFRESHED)/bundle: $(WEIGHTS) src/flowvox/recipes/embedded.yaml | $(VENV)/.export
@@ -198,7 +198,20 @@ marked = @mkdir -p $(REFRESHED) && touch $@
 WORK ?= training-work
 TRAIN = $(BIN)/python -m flowvox.reference.training
 # What wants a GPU: minutes on one H100. On processors alone it takes days.
-pre# Beside each other on one core each, or one after the other on both: the minutes are of two cores.
+pretrain-tiny: $(VENV)/.train ## the language model on hundreds of voices (minutes on a GPU; WORK=folder)
+	mkdir -p $(WORK) && cp -n reference/training/pretraining.json $(WORK)/params.json
+	$(TRAIN) corpus --work $(WORK)
+	$(TRAIN) teacher --work $(WORK)
+	$(TRAIN) speech --work $(WORK) --minutes 1.5
+	$(TRAIN) semantics --work $(WORK)
+	$(TRAIN) align --work $(WORK)
+	$(TRAIN) codec --work $(WORK) --minutes 2.4 --batch 32
+	$(TRAIN) encode --work $(WORK)
+	$(TRAIN) lm --work $(WORK) --minutes 4.8 --positions 16000
+	$(TRAIN) decoder --work $(WORK) --minutes 4.8 --batch 16
+	$(TRAIN) export --work $(WORK)
+
+# Beside each other on one core each, or one after the other on both: the minutes are of two cores.
 train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (an hour and a half on two cores)
 	$(TRAIN) locked --work $(WORK)
 	$(TRAIN) locked-decoder --work $(WORK) --minutes 28
