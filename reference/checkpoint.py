@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Checkpoint:
     config: ModelConfig
     shapes: dict[str, Shape]
     _files: dict[str, SafetensorsFile]
+    _tokenizer: Tokenizer | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, path: Path) -> Checkpoint:
@@ -105,8 +106,10 @@ class Checkpoint:
             ) from None
 
     def tokenizer(self) -> Tokenizer:
-        """Raises TokenizerError."""
-        return Tokenizer.load(self.tokenizer_path)
+        """Made once. Raises TokenizerError."""
+        if self._tokenizer is None:
+            self._tokenizer = Tokenizer.load(self.tokenizer_path)
+        return self._tokenizer
 
     def read(self, name: str) -> NDArray[np.float32]:
         """One tensor as float32. Raises CheckpointError where it holds NaN or infinity."""

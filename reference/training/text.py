@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from flowvox.number_words import cardinal, ordinal
+from flowvox.numbers import MONTHS
+
 FORTUNES = Path("/usr/share/games/fortunes")
 WORDNET = Path("/usr/share/wordnet")  # Debian's `wordnet-base`
 PARTS_OF_SPEECH = ("adj", "adv", "noun", "verb")
@@ -113,25 +116,9 @@ def read_names(folder: Path = WORDNET) -> list[str]:
     return sorted(found)
 
 
-_ONES = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-]  # fmt: skip
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-
-
 def spelled(number: int) -> str:
-    """A whole number under a million in English words."""
-    if number < 20:
-        return _ONES[number]
-    if number < 100:
-        ten, one = divmod(number, 10)
-        return _TENS[ten - 2] + (f"-{_ONES[one]}" if one else "")
-    for size, name in ((1000, "thousand"), (100, "hundred")):
-        if number >= size:
-            many, rest = divmod(number, size)
-            return f"{spelled(many)} {name}" + (f" {spelled(rest)}" if rest else "")
-    raise ValueError(f"{number} is negative")
+    """A whole number in English words, without "and"."""
+    return cardinal(number).replace(" and ", " ")
 
 
 _NUMBERED = (
@@ -142,14 +129,7 @@ _NUMBERED = (
     "She counted to {b} and then to {a}.", "About {a} miles, give or take {d}.", "{A}.",
     "The {o} of {m} is {d} days away.", "Is it {a} or {b}?", "{A} plus {e} is not {b}.",
 )  # fmt: skip
-_MONTHS = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September",
-    "October", "November", "December",
-]  # fmt: skip
-_ORDINALS = [
-    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
-    "eleventh", "twelfth", "fifteenth", "twentieth", "thirtieth",
-]  # fmt: skip
+_ORDINALS = [ordinal(number) for number in (*range(1, 13), 15, 20, 30)]
 
 
 def number_sentences(count: int, seed: int) -> list[str]:
@@ -164,7 +144,7 @@ def number_sentences(count: int, seed: int) -> list[str]:
         return rng.choice(_NUMBERED).format(
             a=a, b=b, A=a.capitalize(), c=spelled(rng.randrange(1, 13)),
             d=spelled(rng.randrange(10, 99)), e=spelled(rng.randrange(1, 20)),
-            o=rng.choice(_ORDINALS), m=rng.choice(_MONTHS),
+            o=rng.choice(_ORDINALS), m=rng.choice(MONTHS),
         )  # fmt: skip
 
     return _unique(sentence() for _ in range(count))

@@ -3,7 +3,8 @@
 The waveform is a function of the codes, so the decoder is regressed, phase and all, without a critic.
 Two probes, dropped after training, lead it there: a linear one finds which of the twenty excitations a
 frame has, and a convolution on the last stage's middle layer sounds it with a flat spectrum. Regressed
-on speech alone, the loud low harmonics hide the others, and it learns noise in their place.
+on speech alone, the loud low harmonics hide the others, and it learns noise in their place. README.md
+says how far this went.
 """
 
 from __future__ import annotations
