@@ -7,14 +7,16 @@ fails here fails there again, and is reported there.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from flowvox.eval.artifact import Artifact, open_artifact, with_sampling
@@ -118,10 +120,19 @@ _opened: tuple[Path, Artifact] | None = None
 def _start(folder: Path, ears: Ears) -> None:
     global _cache, _ears
     _cache, _ears = Cache(folder), ears
+    Thread(target=_end_with_parent, daemon=True).start()
     with suppress(ImportError):
         import torch
 
         torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """A killed evaluation must not leave workers that wait, and hold a GB each, for ever."""
+    parent = parent_process()
+    assert parent is not None, "started by a pool"
+    parent.join()
+    os._exit(1)
 
 
 def _speak(requests: Requests, limit: float) -> int:

@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--suite", default="standard")
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     bench = Bench(Checkpoint.open(options.checkpoint), load_suite(options.suite))
     rows: list[Row] = []
     for method in every_method():

@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     source = Checkpoint.open(options.checkpoint)
     source_hash, folder = source.source_hash(), default_folder()
     problem = Problem(source, Request(1e12), "gptq")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,3 +102,49 @@ def test_listeners_travel_without_what_they_have_loaded() -> None:
 
 def test_there_is_always_one() -> None:
     assert most_jobs() >= 1
+
+
+ABANDONED = """
+import multiprocessing, sys, threading, time
+from pathlib import Path
+from tests.eval.faults import DEAF
+from tests.eval.test_ahead import SUITE
+from flowvox.eval.ahead import Pool
+from flowvox.eval.cache import Cache
+
+def tell():
+    while len(children := multiprocessing.active_children()) < 2:
+        time.sleep(0.05)
+    time.sleep(1)
+    print(*(child.pid for child in children), flush=True)
+
+if __name__ == "__main__":
+    threading.Thread(target=tell).start()
+    Pool(SUITE, Cache(Path(sys.argv[1])), DEAF, 2)._run(time.sleep, [(60,), (60,)], print)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_workers_end_with_an_evaluation_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "abandoned.py"
+    script.write_text(ABANDONED)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, script, tmp_path], stdout=subprocess.PIPE, env=environment, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        workers = [Path("/proc", pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        parent.kill()
+    until = time.monotonic() + 20
+    while time.monotonic() < until and any(map(running, workers)):
+        time.sleep(0.1)
+    assert not any(map(running, workers))
+
+
+def running(process: Path) -> bool:
+    """Not ended, and not a zombie that nobody has waited for."""
+    try:
+        return process.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
