@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 CHECKPOINT ?= models/tiny
 ARTIFACTS ?= artifacts
-RECIPES ?= fp32 fp16 int8 int4 int4-cpu int4-gpu embedded
+# Calibrated recipes take minutes with the small model and hours with a large one.
+CALIBRATED = $(if $(filter models/tiny,$(CHECKPOINT)),int4-best int4-mixed small embedded)
+RECIPES ?= fp32 fp16 int8 int4 int4-cpu int4-gpu $(CALIBRATED)
 GGUF_TYPES ?= q8_0 q4_k
 TEXT ?= Hello. This is a very small voice, speaking from four bits.
 BUNDLE ?= $(ARTIFACTS)/$(notdir $(CHECKPOINT))-int4
@@ -89,14 +91,15 @@ gate: $(VENV)/.eval $(BASELINE) $(GATED) ## red if int8 or int4 of the small mod
 	$(BIN)/flowvox gate reports/gate/report.json --budget eval/budgets/$(GATE_SUITE).yaml
 
 # What other tools make of the same weights.
-$(ARTIFACTS)/$(NAME)-int8-dynamic $(ARTIFACTS)/$(NAME)-nf4: | $(VENV)/.compare
+$(foreach recipe,int8-dynamic nf4 fp4,$(ARTIFACTS)/$(NAME)-$(recipe)): | $(VENV)/.compare
 
 # A report for the documentation: $(call measured,NAME,ARTIFACTS,SUITE AND OPTIONS).
 measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite $(3) -o reports/$(1) && \
   $(BIN)/python -m flowvox.eval.keep reports/$(1) docs/results/$(1)
 
-MOST ?= 40
-RESULTS = $(foreach recipe,fp32 int8 int4 int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
+# 140: every sentence of `standard` once, voices in turn.
+MOST ?= 140
+RESULTS = $(foreach recipe,fp32 int8 int4 int4-best int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
 results: $(VENV)/.eval $(BASELINE) $(RESULTS) ## measure the main recipes again: docs/results/ and the tables
 	$(call measured,standard,$(CHECKPOINT) $(RESULTS),standard --most $(MOST))
 	$(MAKE) tables
@@ -126,7 +129,7 @@ wheel: $(VENV)/.dev ## build dist/*.whl with the embedded bundle
 REFRESHED = $(ARTIFACTS)/refreshed
 WEIGHTS = models/tiny/consolidated.safetensors models/tiny/params.json
 FIRST = bundle budget recipes results samples
-MORE = whole gguf processors solvers methods
+MORE = gguf others solvers methods
 
 refresh-tiny: ## make all anew that is derived from models/tiny: what is needed first, then the rest
 	$(MAKE) refresh-first
@@ -163,21 +166,16 @@ $(REFRESHED)/recipes: $(WEIGHTS) | $(VENV)/.export
 	$(BIN)/python -m flowvox.quantizers.allocation.shipped models/tiny -o src/flowvox/recipes
 	$(marked)
 
-# Every sentence once, voices in turn, for those that the gate knows.
-$(REFRESHED)/whole: $(BASELINE) $(GATED) | $(VENV)/.eval
-	$(call measured,standard-whole,$(GATED),standard --most 140)
-	$(MAKE) tables
-	$(marked)
-
 GGUF_TABLE = $(foreach type,fp16 q8_0 q6_k q5_k q4_k q4_0,$(ARTIFACTS)/$(NAME)-$(type).gguf)
 $(REFRESHED)/gguf: $(BASELINE) $(GATED) $(GGUF_TABLE) | $(VENV)/.eval
 	$(call measured,gguf,$(GGUF_TABLE) $(GATED),standard --most 24)
 	$(MAKE) tables
 	$(marked)
 
-PROCESSORS = $(foreach recipe,int8-cpu int4-cpu,$(ARTIFACTS)/$(NAME)-$(recipe))
-$(REFRESHED)/processors: $(BASELINE) $(GATED) $(PROCESSORS) | $(VENV)/.eval
-	$(call measured,processors,$(GATED) $(PROCESSORS),standard --most 24)
+OTHERS = $(foreach recipe,int4-cpu int4-cpu-best int4-vnni int4-vnni-best int8-cpu int4-gpu int4-gpu-small \
+  fp16-gpu int8-dynamic nf4 fp4,$(ARTIFACTS)/$(NAME)-$(recipe))
+$(REFRESHED)/others: $(BASELINE) $(GATED) $(OTHERS) | $(VENV)/.eval
+	$(call measured,others,$(GATED) $(OTHERS),standard --most 24)
 	$(MAKE) tables
 	$(marked)
 

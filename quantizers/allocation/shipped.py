@@ -1,7 +1,7 @@
 """`python -m flowvox.quantizers.allocation.shipped CHECKPOINT -o FOLDER`: the recipes that are found.
 
     int4-mixed   the least loss in the bytes of int4 and a tenth more
-    small        the fewest bytes whose teacher-forced figures are no worse than those of int4
+    small        the fewest bytes whose teacher-forced figures are no worse than those of int4-best
 
 Both belong to one checkpoint (models/tiny): after it was trained anew they are made again.
 """
@@ -26,21 +26,20 @@ from flowvox.recipe import Recipe, Rule, load_recipe, save_recipe
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.source import ModelSource
 
-PLAIN = "int4"
+PLAIN, CALIBRATED = "int4", "int4-best"
 MORE = 1.1  # of the bytes of PLAIN
 PROCESSOR = "x86-8-cores-ddr5"  # `small` may have what only processors have kernels for
 HALVINGS = 7  # of the interval in which the smallest size is looked for
 LEFT_OUT = (
     Rule("codec_encoder", "omit"),
-    Rule("codec_decoder", "int8", tensor="*.attention.w?.weight"),
-    Rule("codec_decoder", "int8", tensor="*.feed_forward.w?.weight"),
+    Rule("codec_decoder", "w8"),
 )
 DESCRIPTIONS = {
     "int4-mixed": "The size of int4 plus 10 %, every group of models/tiny in the format that flowvox "
     "quantize -r auto found for it. Calibrated. For other models, find their own.",
     "small": "For processors. The least bytes of models/tiny whose teacher-forced figures stay with "
-    "int4. Groups as flowvox quantize -r auto found them, the matrices of the codec decoder in 8-bit "
-    "blocks, no codec encoder. Calibrated. For other models, find their own.",
+    "int4-best. Groups as flowvox quantize -r auto found them, the codec decoder in 8 bits, no codec "
+    "encoder. Calibrated. For other models, find their own.",
 }
 
 
@@ -53,11 +52,11 @@ def find_mixed(source: ModelSource, source_hash: str, folder: Path) -> Plan:
 
 
 def find_small(source: ModelSource, source_hash: str, folder: Path) -> Plan:
-    """The plan of the fewest bytes that does no more damage of either kind than the plain recipe."""
+    """The plan of the fewest bytes that does no more damage of either kind than int4-best."""
     device = load_device(PROCESSOR)
     problem = Problem(source, Request(1e12, None, device), "gptq")
     anchored, measured = _damages(problem, source_hash, folder)
-    most = measured.recipe(load_recipe(PLAIN))
+    most = measured.recipe(load_recipe(CALIBRATED))
     parts = [
         [anchored.part(g, i) for i in range(len(rules))] for g, rules in enumerate(problem.rules)
     ]
