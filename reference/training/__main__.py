@@ -135,11 +135,18 @@ def score(arguments: argparse.Namespace) -> None:
     print(measure(arguments.work, arguments.out))
 
 
+def curves(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.curves import draw_all
+
+    print(*draw_all(arguments.work), sep="\n")
+
+
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     stage.__name__.replace("_", "-"): stage
     for stage in (
         corpus, teacher, speech, semantics, align, codec, encode, decoder, lm, export,
         locked, locked_decoder, locked_encoder, adapt, locked_export, pack, score,
+        curves,
     )
 }  # fmt: skip
 
