@@ -208,10 +208,15 @@ def _bundle(
 def _speed(measured: dict[str, Measured], measurement: Measurement) -> dict[str, dict[str, Any]]:
     """A run of `run_bench` by path; nothing where the suite asks for none.
 
-    What failed before would fail again and end the run for all: it is not timed.
+    What failed before would fail again and end the run for all: it is not timed. Nor is a GGUF file: it
+    runs in the reference here, whose speed is not that of the engines which it is for.
     """
     sentences = [utterance.sentence.text for utterance in measurement.part("speed")]
-    sound = [Path(path) for path, found in measured.items() if not found.failures]
+    sound = [
+        Path(path)
+        for path, found in measured.items()
+        if not found.failures and Path(path).suffix != ".gguf"
+    ]
     if not sentences or not sound:
         return {}
     try:

@@ -20,6 +20,9 @@ from flowvox.eval.measure import Measured
 from flowvox.eval.metrics import BY_ID, METRICS
 from flowvox.eval.report.schema import validate
 from flowvox.eval.suite_data import Limits, Sentence, Suite
+from flowvox.exporters.gguf.writer import export_gguf
+from flowvox.recipe import load_recipe
+from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.random_checkpoint import write_random_checkpoint
 
 DEAF = faults.DEAF
@@ -222,6 +225,19 @@ def test_nan_weights_in_a_codec_are_failures_of_that_bundle_alone(
     assert nan["speed"] is None  # it would have ended the measurement of all
     assert int8["failures"] == []
     assert int8["rows"]["rtf_ratio"]["n"] == 2
+
+
+def test_a_gguf_file_is_heard_but_not_timed(run: Run, random_micro: Path, tmp_path: Path) -> None:
+    """It runs in the reference here, whose speed says nothing of the engines which it is for."""
+    file = tmp_path / "model.gguf"
+    export_gguf(Checkpoint.open(random_micro), load_recipe("fp16"), file)
+    report, _ = run(file, suite=SUITE)
+    fp16, gguf = validate(report)["bundles"]
+    assert gguf["failures"] == []
+    assert gguf["rows"]["kld_mean"]["n"] == 4
+    assert gguf["speed"] is None
+    assert gguf["rows"]["rtf_ratio"]["verdict"] == "not measured"
+    assert fp16["speed"] is not None
 
 
 def test_speed_that_cannot_be_measured_is_reported(
