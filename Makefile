@@ -63,7 +63,7 @@ $(VENV)/.train: $(VENV)/.export
 	@touch $@
 
 quantize: $(BUNDLES) $(GGUFS) ## bundles and GGUF files of CHECKPOINT (models/tiny) into artifacts/
-	@$(BIN)/python -m flowvox.eval.sizes $(BUNDLES)
+	@$(BIN)/python -m flowvox.eval.sizes $(BUNDLES) $(GGUFS)
 
 $(ARTIFACTS)/$(NAME)-%: $(CHECKPOINT)/consolidated.safetensors src/flowvox/recipes/%.yaml | $(VENV)/.export
 	$(BIN)/flowvox quantize $(CHECKPOINT) -r $* -o $@ --overwrite
