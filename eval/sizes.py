@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
@@ -10,27 +9,21 @@ from rich.console import Console
 from rich.table import Table
 
 from flowvox.bundle import Bundle
-from flowvox.tensors import component_of
+from flowvox.source import stored_components
 
 WIDTH = 100  # columns, where the terminal has fewer or there is none
 
 
 def measured(path: Path) -> tuple[int, dict[str, float]]:
     """(bytes, stored bits per weight by component) of a bundle or GGUF file."""
-    if path.suffix != ".gguf":
-        bundle = Bundle.open(path, verify=False)
-        components = bundle.manifest["components"]
-        return bundle.bytes, {name: part["bits_per_weight"] for name, part in components.items()}
-    from flowvox.exporters.gguf.reader import GgufCheckpoint
+    if path.suffix == ".gguf":
+        from flowvox.exporters.gguf.reader import GgufCheckpoint
 
-    file = GgufCheckpoint(path)
-    weights: dict[str, int] = {}
-    stored: dict[str, int] = {}
-    for name, shape in file.shapes.items():
-        if component := component_of(name):
-            weights[component] = weights.get(component, 0) + math.prod(shape)
-            stored[component] = stored.get(component, 0) + file.stored_bytes(name)
-    return path.stat().st_size, {name: 8 * stored[name] / weights[name] for name in weights}
+        size, components = path.stat().st_size, stored_components(GgufCheckpoint(path))
+    else:
+        bundle = Bundle.open(path, verify=False)
+        size, components = bundle.bytes, bundle.manifest["components"]
+    return size, {name: part["bits_per_weight"] for name, part in components.items()}
 
 
 def table(paths: list[Path]) -> Table:

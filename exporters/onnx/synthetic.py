@@ -54,7 +54,7 @@ class SyntheticWeights:
 
     def convolution(self, prefix: str) -> FloatWeights:
         """Backbone and flow head have none."""
-        raise NotImplementedError(prefix)
+        raise AssertionError(f"{prefix}: no convolution")
 
     def composed(self, outer: Sequence[str], scale: str, inner: str) -> FloatWeights:
         """All `outer` matrices behind `inner`, as one."""

@@ -17,7 +17,7 @@ AXES = {"step", "minutes"}
 
 
 def read_log(file: Path) -> dict[str, list[tuple[float, float]]]:
-    """(minutes, value) of everything that was logged, by name in the order of first appearance."""
+    """(minutes, value) of everything that was logged, by name: what was held out first."""
     found: dict[str, list[tuple[float, float]]] = {}
     for line in file.read_text().splitlines():
         row = json.loads(line)

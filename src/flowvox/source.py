@@ -7,6 +7,7 @@ an adapter.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from flowvox.adapter import AdapterRecord
 from flowvox.config import ModelConfig
-from flowvox.tensors import WeightSource
+from flowvox.tensors import WeightSource, component_of
 from flowvox.tokenizer import Tokenizer
 
 Report = Callable[[int, int], None]
@@ -75,3 +76,16 @@ class ModelSource(WeightSource, Protocol):
     def zero_rows(self, name: str) -> int:
         """Number of all-zero rows of a matrix."""
         ...
+
+
+def stored_components(source: ModelSource) -> dict[str, dict[str, Any]]:
+    """parameters, bytes and bits_per_weight by component, as the source's own file has them."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, shape in source.shapes.items():
+        component = component_of(name) or "text head (unused)"
+        entry = found.setdefault(component, {"parameters": 0, "bytes": 0})
+        entry["parameters"] += math.prod(shape)
+        entry["bytes"] += source.stored_bytes(name)
+    for entry in found.values():
+        entry["bits_per_weight"] = round(8 * entry["bytes"] / entry["parameters"], 3)
+    return found

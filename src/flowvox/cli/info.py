@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,16 +58,9 @@ def _of_bundle(bundle: Any) -> dict[str, Any]:
 
 
 def _of_checkpoint(checkpoint: ModelSource) -> dict[str, Any]:
-    from flowvox.tensors import component_of
+    from flowvox.source import stored_components
 
-    components: dict[str, dict[str, Any]] = {}
-    for name, shape in checkpoint.shapes.items():
-        component = component_of(name) or "text head (unused)"
-        entry = components.setdefault(component, {"parameters": 0, "bytes": 0})
-        entry["parameters"] += math.prod(shape)
-        entry["bytes"] += checkpoint.stored_bytes(name)
-    for entry in components.values():
-        entry["bits_per_weight"] = round(8 * entry["bytes"] / entry["parameters"], 3)
+    components = stored_components(checkpoint)
     return {
         **_kind(checkpoint),
         "path": str(checkpoint.path),

@@ -77,6 +77,18 @@ def reference_codes(model: VoxtralTTS, source: GgufCheckpoint, frames: int) -> N
     return generate(model, torch.cat([prompt, extra]), noise).codes
 
 
+def told(recipe: str, codes: NDArray[np.int32], expected: NDArray[np.int32]) -> None:
+    """What docs/gguf.md quotes; `pytest -s` shows it."""
+    frames = min(len(codes), len(expected))
+    same = (codes[:frames] == expected[:frames]).mean()
+    print(f"{recipe}: {len(codes)} frames, {len(expected)} expected, {same:.1%} of the codes equal")
+
+
+def difference(samples: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Relative, root of the mean square."""
+    return float(np.sqrt(np.square(samples - expected).mean() / np.square(expected).mean()))
+
+
 @pytest.mark.parametrize("recipe", ["fp32", "fp16"])
 def test_the_codes_are_those_of_the_reference(
     tiny: Path, convert: Convert, tmp_path: Path, recipe: str
@@ -85,6 +97,7 @@ def test_the_codes_are_those_of_the_reference(
     codes, _ = speak(source.path, tmp_path)
     expected = reference_codes(load_model(source), source, len(codes) + 1)
     assert len(codes) > FRAMES
+    told(recipe, codes, expected)
     np.testing.assert_array_equal(codes[:FRAMES], expected[:FRAMES])
 
 
@@ -94,6 +107,7 @@ def test_the_codec_is_the_reference_but_for_what_it_does_otherwise(
     source = GgufCheckpoint(convert(tiny, "fp32"))
     codes, samples = speak(source.path, tmp_path)
     model = load_model(source)
+    print(f"audio differs by {difference(samples, decode_audio(model, codes)):.1%}", end=", ")
     monkeypatch.setattr(
         codec_layers, "alibi_slopes", lambda heads: [2.0 ** -(head + 1) for head in range(heads)]
     )
@@ -102,9 +116,9 @@ def test_the_codec_is_the_reference_but_for_what_it_does_otherwise(
             block.window -= 1
         elif isinstance(block, codec_layers.CausalConv1d):
             block.mode = "reflect"
-    expected = decode_audio(model, codes)
-    difference = np.sqrt(np.square(samples - expected).mean() / np.square(expected).mean())
-    assert difference < 0.02
+    found = difference(samples, decode_audio(model, codes))
+    print(f"with its habits by {found:.1%}")
+    assert found < 0.02
 
 
 @pytest.mark.parametrize("recipe", ["q8_0", "q6_k", "q5_k", "q4_k", "q4_0"])
@@ -116,6 +130,7 @@ def test_every_format_is_spoken_to_its_end(
     source = GgufCheckpoint(convert(tiny, recipe))
     codes, samples = speak(source.path, tmp_path)
     expected = reference_codes(load_model(source), source, 2 * len(codes))
+    told(recipe, codes, expected)
     assert len(codes) == pytest.approx(len(expected), abs=4)
     assert len(samples) == len(codes) * source.config.codec.frame_samples
     assert np.isfinite(samples).all()
