@@ -4,7 +4,7 @@ VENV ?= .venv
 CHECKPOINT ?= models/tiny
 ARTIFACTS ?= artifacts
 # Calibrated recipes take minutes with the small model and hours with a large one.
-CALIBRATED = $(if $(filter models/tiny,$(CHECKPOINT)),int4-best int4-mixed small embedded)
+CALIBRATED = $(if $(filter models/tiny,$(CHECKPOINT)),int4-best int4-tuned int4-mixed small embedded)
 RECIPES ?= fp32 fp16 int8 int4 int4-cpu int4-gpu $(CALIBRATED)
 GGUF_TYPES ?= q8_0 q4_k
 TEXT ?= Hello. This is a very small voice, speaking from four bits.
@@ -99,7 +99,7 @@ measured = $(BIN)/flowvox eval $(2) --baseline $(BASELINE) --suite $(3) -o repor
 
 # 140: every sentence of `standard` once, voices in turn.
 MOST ?= 140
-RESULTS = $(foreach recipe,fp32 int8 int4 int4-best int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
+RESULTS = $(foreach recipe,fp32 int8 int4 int4-best int4-tuned int4-mixed small embedded,$(ARTIFACTS)/$(NAME)-$(recipe))
 results: $(VENV)/.eval $(BASELINE) $(RESULTS) ## measure the main recipes again: docs/results/ and the tables
 	$(call measured,standard,$(CHECKPOINT) $(RESULTS),standard --most $(MOST))
 	$(MAKE) tables

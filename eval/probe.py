@@ -17,13 +17,17 @@ import numpy as np
 
 from flowvox.machine import cores, cpu_features, cpu_name, memory_bytes
 from flowvox.planner.devices import THIS, Device, Kernel, cpu_kernels, table_data
-from flowvox.planner.formats import per_weight
+from flowvox.planner.formats import BASE_BLOCK, per_weight
 from flowvox.recipe import Rule
+from flowvox.runtime.sessions import session_options
 
 INPUTS, OUTPUTS = 3072, 9216
-BITS, BLOCKS = {"int8": 8, "int4": 4, "int2": 2}, {"int2": 64}  # other blocks are of 32
-# Each format about 120 MB.
-MATRICES = {"float32": 1, "w8a8": 4, "int8": 4, "int4": 8, "int2": 12}
+BITS = {"int8": 8, "int4": 4, "int2": 2}
+# Matrices of each kernel, about 120 MB; weights a block, where others than planner.formats.BASE_BLOCK.
+MATRICES = {
+    "float32": 1, "w8a8": 4, "int8": 4, "int4": 8, "int4/64": 8, "int4/128": 8, "int2": 12,
+}  # fmt: skip
+BLOCKS = {"int4/64": 64, "int4/128": 128, "int2": 64}
 FEW, MANY = 6, 64  # rows: the flow head's three tokens in two guidance branches; a piece of prompt
 PASSES, SECONDS = 9, 0.6
 STREAM_BYTES = 128 << 20
@@ -78,16 +82,17 @@ def _kernels(threads: int) -> dict[str, Kernel]:
 
 
 def _kernel(name: str, threads: int) -> Kernel:
-    session = _session(_products(name, MATRICES[name]), threads)
+    rule = Rule("*", name.split("/")[0], block=BLOCKS.get(name, BASE_BLOCK))
+    session = _session(_products(rule, MATRICES[name]), threads)
     one, few, many = (_run_seconds(session, rows) for rows in (1, FEW, MANY))
     weights = MATRICES[name] * INPUTS * OUTPUTS
-    bytes_read = weights * per_weight(Rule("*", name, block=BLOCKS.get(name, 32)))
+    bytes_read = weights * per_weight(rule)
     operations = 2 * weights / 1e9
     return Kernel(bytes_read / one / 1e9, operations * FEW / few, operations * MANY / many)
 
 
-def _products(name: str, count: int) -> Any:
-    """A model that multiplies `x` [rows, INPUTS] by `count` random matrices of that format."""
+def _products(rule: Rule, count: int) -> Any:
+    """A model that multiplies `x` [rows, INPUTS] by `count` random matrices stored so."""
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
@@ -97,21 +102,21 @@ def _products(name: str, count: int) -> Any:
         constants.append(numpy_helper.from_array(values, label))
         return label
 
-    if name == "w8a8":  # activations by the row cost a few small nodes more
+    if rule.format == "w8a8":  # activations by the row cost a few small nodes more
         nodes.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]))
         constant("steps", np.full(OUTPUTS, 0.01, dtype=np.float32))
     for i in range(count):
         shape = (INPUTS, OUTPUTS)
-        if name == "float32":
+        if rule.format == "float32":
             weight = constant(f"w{i}", rng.standard_normal(shape, dtype=np.float32))
             nodes.append(helper.make_node("MatMul", ["x", weight], [f"y{i}"]))
-        elif name == "w8a8":
+        elif rule.format == "w8a8":
             weight = constant(f"w{i}", rng.integers(-64, 65, shape, dtype=np.int8))
             operands = ["q", weight, "scale", "steps", "zero"]
             kind, domain = "MatMulIntegerToFloat", "com.microsoft"
             nodes.append(helper.make_node(kind, operands, [f"y{i}"], domain=domain))
         else:
-            bits, block = BITS[name], BLOCKS.get(name, 32)
+            bits, block = BITS[rule.format], rule.block
             blocks = INPUTS // block
             packed = rng.integers(0, 256, (OUTPUTS, blocks, block * bits // 8), dtype=np.uint8)
             scales = np.full(OUTPUTS * blocks, 0.01, dtype=np.float32)
@@ -131,13 +136,8 @@ def _products(name: str, count: int) -> Any:
 def _session(model: Any, threads: int) -> Any:
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        model.SerializeToString(), session_options(threads), providers=["CPUExecutionProvider"]
     )
 
 

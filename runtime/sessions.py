@@ -20,6 +20,8 @@ ORT_TYPES = {
     "int32": "tensor(int32)",
     "int64": "tensor(int64)",
 }
+# Since when onnxruntime can bound how long threads wait awake, and for how long they do here.
+BOUNDED_SPINNING, SPIN_US = (1, 26), 100
 Signature = list[tuple[str, str, list[Axis]]]
 
 
@@ -49,10 +51,24 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Idle threads sleep: a frame alternates between three sessions, and spinning in the two that
-    # wait would take the cores from the one that works.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for key, value in waiting(ort.__version__).items():
+        options.add_session_config_entry(key, value)
     return options
+
+
+def waiting(version: str) -> dict[str, str]:
+    """Session options of a version of onnxruntime: how a thread waits for its part of a product.
+
+    Awake for as long as the small nodes between two products take, then asleep: a frame alternates
+    between three sessions, and the two that wait must not take the cores from the one that works.
+    Where the time cannot be bounded, asleep at once. Figures: docs/performance.md, Threads.
+    """
+    if tuple(int(part) for part in version.split(".")[:2]) < BOUNDED_SPINNING:
+        return {"session.intra_op.allow_spinning": "0"}
+    return {
+        "session.intra_op.allow_spinning": "1",
+        "session.intra_op.spin_duration_us": str(SPIN_US),
+    }
 
 
 def load_graph(

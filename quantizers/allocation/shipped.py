@@ -1,10 +1,11 @@
 """`python -m flowvox.quantizers.allocation.shipped CHECKPOINT -o FOLDER`: the recipes that are found.
 
+    int4-tuned   the least loss in the bytes of int4
     int4-mixed   the least loss in the bytes of int4 and a tenth more
     small        the fewest bytes with at most half of int4-best's damage: with all of it, `standard`
                  could not say that WER stays inside its margin
 
-Both belong to one checkpoint (models/tiny): after it was trained anew they are made again.
+They belong to one checkpoint (models/tiny): after it was trained anew they are made again.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ LEFT_OUT = (
     Rule("codec_decoder", "w8"),
 )
 DESCRIPTIONS = {
+    "int4-tuned": "The bytes of int4, every group of models/tiny in the format that flowvox quantize "
+    "-r auto found for it. Calibrated. For other models, find their own.",
     "int4-mixed": "The size of int4 plus 10 %, every group of models/tiny in the format that flowvox "
     "quantize -r auto found for it. Calibrated. For other models, find their own.",
     "small": "For processors. The least bytes of models/tiny with at most half the teacher-forced "
@@ -46,11 +49,20 @@ DESCRIPTIONS = {
 }
 
 
+def find_tuned(source: ModelSource, source_hash: str, folder: Path) -> Plan:
+    """The plan of least loss in the bytes of the plain recipe."""
+    return _find_at(1.0, source, source_hash, folder)
+
+
 def find_mixed(source: ModelSource, source_hash: str, folder: Path) -> Plan:
     """The plan of least loss in MORE times the bytes of the plain recipe."""
+    return _find_at(MORE, source, source_hash, folder)
+
+
+def _find_at(times: float, source: ModelSource, source_hash: str, folder: Path) -> Plan:
     problem = Problem(source, Request(1e12), "gptq")
     size = problem.fixed_size + allocated_bytes(problem, load_recipe(PLAIN))
-    problem = Problem(source, Request(MORE * size), "gptq")
+    problem = Problem(source, Request(times * size), "gptq")
     return _allocated(problem, *_damages(problem, source_hash, folder))
 
 
@@ -116,7 +128,7 @@ def _allocated(problem: Problem, anchored: Anchored, measured: Measured) -> Plan
 
 
 def main() -> None:
-    """Find both recipes and write them."""
+    """Find the recipes and write them."""
     parser = argparse.ArgumentParser(description="The recipes that are found for one checkpoint.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("src/flowvox/recipes"))
@@ -124,6 +136,7 @@ def main() -> None:
     source = Checkpoint.open(options.checkpoint)
     source_hash, folder = source.source_hash(), default_folder()
     for name, find, first in (
+        ("int4-tuned", find_tuned, ()),
         ("int4-mixed", find_mixed, ()),
         ("small", find_small, LEFT_OUT),
     ):

@@ -114,21 +114,30 @@ def test_a_quantized_flow_head_on_cuda_comes_with_its_version(config: ModelConfi
 )
 def test_each_class_of_devices_has_its_recipe(config: ModelConfig, name: str, best: str) -> None:
     shipped, device = [load_recipe(name) for name in shipped_recipes()], load_device(name)
-    plan = make_plan(config, offered(shipped, device.kind), device, 1.0)
+    plan = make_plan(config, offered(shipped, device), device, 1.0)
     shown = plan.choice or plan.offline
     assert shown is not None
     assert shown.recipe == best
 
 
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [("x86-8-cores-ddr5", True), ("x86-8-cores-ddr4", False), ("raspberry-pi-5", False)],
+)
+def test_larger_blocks_are_offered_where_they_are_known_to_gain(name: str, there: bool) -> None:
+    shipped = [load_recipe(name) for name in shipped_recipes()]
+    assert ("int4-vnni" in {r.name for r in offered(shipped, load_device(name))}) == there
+
+
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
 def test_every_recipe_for_use_is_offered_somewhere(config: ModelConfig, kind: str) -> None:
     shipped = [load_recipe(name) for name in shipped_recipes()]
-    names = {r.name for r in offered(shipped, kind)}
+    device = load_device("raspberry-pi-5" if kind == "cpu" else "rtx-3060-12gb")
+    names = {r.name for r in offered(shipped, device)}
     cpu, cuda = {"int4", "int8", "fp16", "int4-cpu"}, {"int4-gpu", "int4-gpu-small", "fp16-gpu"}
     assert names >= (cpu if kind == "cpu" else cuda)
     assert not names & (cuda if kind == "cpu" else cpu)
     assert not names & set(NOT_OFFERED)
-    device = load_device("raspberry-pi-5" if kind == "cpu" else "rtx-3060-12gb")
-    plan = make_plan(config, offered(shipped, kind), device, 1.0)
+    plan = make_plan(config, offered(shipped, device), device, 1.0)
     assert {c.recipe for c in plan.candidates} == names
     assert {c.quality for c in plan.candidates} == set(QUALITIES)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 from flowvox.bundle import Bundle
 from flowvox.errors import BundleError
 from flowvox.graphs import FLOW, graph_specs
-from flowvox.runtime.sessions import open_session
+from flowvox.runtime.sessions import open_session, session_options, waiting
 
 
 @pytest.fixture
@@ -86,3 +89,27 @@ def test_weights_outside_the_folder_are_refused(copy: Path, kind: str) -> None:
     (copy / "flow.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BundleError, match="cannot load"):
         opens_flow(copy)
+
+
+def test_threads_wait_awake_only_where_the_time_can_be_bounded() -> None:
+    assert waiting("1.25.1") == {"session.intra_op.allow_spinning": "0"}
+    bounded = waiting("1.26.0")
+    assert bounded["session.intra_op.allow_spinning"] == "1"
+    assert 0 < int(bounded["session.intra_op.spin_duration_us"]) < 1000
+
+
+def test_between_runs_threads_sleep() -> None:
+    """Processor time, not time: neighbours cannot make this fail."""
+    weight = onnx.numpy_helper.from_array(np.ones((256, 256), dtype=np.float32), "weight")
+    rows = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [64, 256])
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [64, 256])
+    node = onnx.helper.make_node("MatMul", ["x", "weight"], ["y"])
+    graph = onnx.helper.make_graph([node], "product", [rows], [result], [weight])
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10
+    )
+    session = ort.InferenceSession(model.SerializeToString(), session_options(threads=4))
+    session.run(None, {"x": np.ones((64, 256), dtype=np.float32)})
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.1

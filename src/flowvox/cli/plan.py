@@ -41,7 +41,7 @@ def plan(
         config = ModelConfig.load(path)
         shipped = [load_recipe(name) for name in shipped_recipes()]
         machine = find_device(device)
-        recipes = offered(shipped, machine.kind)
+        recipes = offered(shipped, machine)
     result = make_plan(config, recipes, machine, target_rtf)
     if as_json:
         typer.echo(json.dumps(result.to_dict()))

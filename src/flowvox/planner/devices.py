@@ -17,7 +17,8 @@ from importlib import resources
 from typing import Any
 
 from flowvox.errors import FlowvoxError
-from flowvox.planner.formats import KERNELS
+from flowvox.planner.formats import KERNELS, kernels
+from flowvox.recipe import Rule
 
 VERSION = 1
 THIS = "this"
@@ -40,7 +41,8 @@ class Device:
     """A machine as the planner sees it.
 
     kind: "cpu" or "cuda". memory, usable: GB in all, and left for a process. bandwidth: GB/s of the
-    memory; share: the part of it that reading weights reaches. kernels: by storage format.
+    memory; share: the part of it that reading weights reaches. kernels: by storage format, some by
+    block as well (planner.formats.kernels).
     call_us: microseconds that a graph node costs beside its work. sources: where the figures are from.
     """
 
@@ -54,6 +56,10 @@ class Device:
     kernels: Mapping[str, Kernel]
     call_us: float
     sources: tuple[str, ...]
+
+    def kernel(self, rule: Rule) -> Kernel:
+        """What multiplies a matrix stored so."""
+        return next(self.kernels[name] for name in kernels(rule) if name in self.kernels)
 
 
 def load_device(name: str) -> Device:
@@ -95,7 +101,7 @@ def cpu_kernels(isa: str, cores: int, read: float) -> dict[str, Kernel]:
     rates = table_data()["cpu"][isa]
     return {
         name: Kernel(read, rates["few"][name] * cores, rates["many"][name] * cores)
-        for name in KERNELS["cpu"]
+        for name in rates["few"]
     }
 
 

@@ -18,6 +18,10 @@ KERNELS = {
     "cpu": ("float32", "float16", "int8", "int4", "int2", "w8a8", "int8-dynamic", "nf4"),
     "cuda": ("float32", "float16", "int8", "int4", "nf4"),
 }
+# Where blocks make the speed, kernels may have figures by weights a block: "int4/128". Without, int4 in
+# blocks of 32 stands for all.
+BY_BLOCK = {"int4"}
+BASE_BLOCK = 32
 PLAIN = {"float32": 4, "float16": 2}
 CHANNELS = {"w8", "w8a8", "int8-dynamic"}  # a byte a weight, a float32 scale per output channel
 # bits of a level, bytes of a block's scale
@@ -77,9 +81,11 @@ def is_widened(rule: Rule, kind: str) -> bool:
     return rule.format == "w8" or (kind == "cpu" and rule.format == "float16")
 
 
-def kernel(rule: Rule) -> str:
-    """The format of the kernel that multiplies."""
-    return "float32" if rule.format == "w8" else rule.format
+def kernels(rule: Rule) -> tuple[str, ...]:
+    """The kernels that may multiply a matrix stored so, the most particular first."""
+    if rule.format in BY_BLOCK:
+        return f"{rule.format}/{rule.block}", rule.format
+    return ("float32" if rule.format == "w8" else rule.format,)
 
 
 def resident(rule: Rule, kind: str) -> float:

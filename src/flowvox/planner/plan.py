@@ -8,23 +8,22 @@ from typing import Any
 
 from flowvox.config import ModelConfig
 from flowvox.planner.devices import Device
-from flowvox.planner.formats import KERNELS, MOST_ROWS, per_weight
+from flowvox.planner.formats import BASE_BLOCK, BY_BLOCK, KERNELS, MOST_ROWS, kernels, per_weight
 from flowvox.planner.memory import Memory, artifact_bytes, memory
 from flowvox.planner.speed import Speed, predict
 from flowvox.planner.work import GUIDED, TOKENS, Product, frame_products
 from flowvox.presets import QUALITIES, Quality, preset
-from flowvox.recipe import Recipe
+from flowvox.recipe import TABLES, Recipe, Rule
 
 # A plan prefers what would meet the target even if the prediction were off by this much
 # (planner.published.ALLOWED).
 MARGIN = 1.25
-# Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them. The
-# twins of int4 and int4-cpu, whose bytes and speed they have: a plan knows nothing of quality. What was
-# allocated for models/tiny alone. And what is quick on one kind of processor only: kernels are known by
-# format, not by block, so flowvox bench --component says where that is.
+# Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them.
+# Twins ("-best") of recipes whose bytes and speed they have: a plan knows nothing of quality. And what was
+# allocated for models/tiny alone.
 NOT_OFFERED = (
-    "fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best",
-    "int4-mixed", "small", "int4-vnni", "int4-vnni-best",
+    "fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best", "int4-vnni-best",
+    "int4-mixed", "int4-tuned", "small",
 )  # fmt: skip
 
 
@@ -115,20 +114,28 @@ def make_plan(
     return Plan(device, target, tuple(candidates), choice, offline, reason, tuple(notes))
 
 
-def offered(recipes: Sequence[Recipe], kind: str) -> list[Recipe]:
-    """The shipped recipes worth making a bundle with for a device of that kind.
+def offered(recipes: Sequence[Recipe], device: Device) -> list[Recipe]:
+    """The shipped recipes worth making a bundle with for a device.
 
     Recipes for GGUF are left out: this runtime does not run such files. CUDA has no attention in
     float32: bundles that compute so run there, but copy their cache to the processor at each step.
+    Larger 4-bit blocks lose more, so that a processor has to be known to gain by them.
     """
-    compute = "float32" if kind == "cpu" else "float16"
+    compute = "float32" if device.kind == "cpu" else "float16"
     return [
         recipe
         for recipe in recipes
         if recipe.name not in NOT_OFFERED
         and recipe.compute == compute
         and {rule.format for rule in recipe.rules} <= {*KERNELS["cpu"], "omit"}
+        and all(_known(rule, device) for rule in recipe.rules)
     ]
+
+
+def _known(rule: Rule, device: Device) -> bool:
+    """Whether the speed of the rule's blocks is known there, as far as they make it."""
+    plain = rule.format not in BY_BLOCK or rule.block <= BASE_BLOCK or rule.component in TABLES
+    return plain or device.kind == "cuda" or kernels(rule)[0] in device.kernels
 
 
 def _runs_on(config: ModelConfig, recipe: Recipe, device: Device) -> bool:

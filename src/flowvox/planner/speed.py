@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flowvox.config import ModelConfig
 from flowvox.planner.devices import Device
-from flowvox.planner.formats import kernel, moved
+from flowvox.planner.formats import moved
 from flowvox.planner.memory import PROMPT, cache_bytes
 from flowvox.planner.work import Product, frame_products, nodes
 from flowvox.recipe import Recipe
@@ -67,12 +67,12 @@ def cache_seconds(device: Device, config: ModelConfig, kv_cache: str) -> float:
 def product_seconds(device: Device, product: Product, rows: float | None = None) -> float:
     """One product: its weights through memory, or its arithmetic, whichever takes longer."""
     rows = product.rows if rows is None else rows
-    speeds = device.kernels[kernel(product.rule)]
+    speeds = device.kernel(product.rule)
     rate = speeds.few if rows <= FEW_ROWS else speeds.many
     bytes_moved = product.weights * moved(product.rule, device.kind, rows)
     return max(bytes_moved / speeds.read, 2 * rows * product.weights / rate) * 1e-9
 
 
 def _traffic_seconds(device: Device, product: Product) -> float:
-    read = device.kernels[kernel(product.rule)].read
+    read = device.kernel(product.rule).read
     return product.weights * moved(product.rule, device.kind, 1) / read * 1e-9

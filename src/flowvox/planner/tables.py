@@ -71,7 +71,7 @@ def predictions_table(names: list[str]) -> str:
     rows = []
     for name in names:
         device = load_device(name)
-        plan = make_plan(config, offered(shipped, device.kind), device, 1.0)
+        plan = make_plan(config, offered(shipped, device), device, 1.0)
         for candidate in plan.candidates:
             speed = candidate.speed
             chosen = candidate is plan.choice

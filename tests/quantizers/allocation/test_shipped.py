@@ -43,18 +43,24 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "ledger"
 
 
-def test_both_are_found_and_read_back(micro: Checkpoint, quick: Path, tmp_path: Path) -> None:
+def test_all_are_found_and_read_back(micro: Checkpoint, quick: Path, tmp_path: Path) -> None:
+    tuned = shipped.find_tuned(micro, "micro", quick)
     mixed = shipped.find_mixed(micro, "micro", quick)
     small = shipped.find_small(micro, "micro", quick)
     problem = Problem(micro, Request(1e9))
     plain = allocated_bytes(problem, load_recipe("int4"))
+    assert tuned.cost.size <= plain
     assert mixed.cost.size + problem.fixed_size <= 1.1 * (plain + problem.fixed_size)
     assert small.cost.size <= shipped.ROOM * plain
     most = Measured(problem, "micro", quick).recipe(load_recipe("int4-best"))
     assert small.measured is not None
     assert small.measured.kld <= shipped.SHARE * most.kld
     assert small.measured.latent <= shipped.SHARE * most.latent
-    for plan, name, first in ((mixed, "int4-mixed", ()), (small, "small", shipped.LEFT_OUT)):
+    for plan, name, first in (
+        (tuned, "int4-tuned", ()),
+        (mixed, "int4-mixed", ()),
+        (small, "small", shipped.LEFT_OUT),
+    ):
         recipe = as_recipe(plan, name, first)
         save_recipe(recipe, tmp_path / f"{name}.yaml")
         assert load_recipe(str(tmp_path / f"{name}.yaml")) == recipe
