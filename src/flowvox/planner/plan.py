@@ -19,8 +19,8 @@ from flowvox.recipe import TABLES, Recipe, Rule
 # (planner.published.ALLOWED).
 MARGIN = 1.25
 # Yardsticks, comparisons, the bundle of the package: shipped, but nobody should convert with them.
-# Twins ("-best") of recipes whose bytes and speed they have: a plan knows nothing of quality. And what was
-# allocated for models/tiny alone.
+# Twins ("-best") of recipes whose bytes and speed they have: a plan knows nothing of quality. And what
+# was allocated for models/tiny alone.
 NOT_OFFERED = (
     "fp32", "nf4", "fp4", "int8-dynamic", "embedded", "int4-best", "int4-cpu-best", "int4-vnni-best",
     "int4-mixed", "int4-tuned", "small",
