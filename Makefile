@@ -180,7 +180,7 @@ $(REFRESHED)/others: $(BASELINE) $(GATED) $(OTHERS) | $(VENV)/.eval
 	$(marked)
 
 $(REFRESHED)/solvers: $(BASELINE) $(GATED) | $(VENV)/.eval
-	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite standard --most 24 --sweep -o reports/solvers
+	$(BIN)/flowvox eval $(GATED) --baseline $(BASELINE) --suite standard --most $(MOST) --sweep -o reports/solvers
 	cp reports/solvers/sweep.json docs/solvers.json
 	$(BIN)/python -m flowvox.eval.sweep_table docs/solvers.json docs/solvers.md
 	$(marked)

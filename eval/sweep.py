@@ -2,8 +2,9 @@
 
 The story: the baseline speaks; on its flow head alone every setting is screened, first solvers and
 grids, then guidance intervals for the best; the best of each number of evaluations are screened on
-every artifact; those with at most MOST_EVALUATIONS speak freely, and are held against the same artifact
-as published ("full") and against what another seed does.
+every artifact. Those with at most MOST_EVALUATIONS speak freely on the baseline, the presets among them
+on every artifact, and are held against the same artifact as published ("full") and against what another
+seed does.
 """
 
 from __future__ import annotations
@@ -154,9 +155,12 @@ class _Sweep:
     def _report(
         self, artifact: Artifact, screen: Screen, found: Found, full: Measured
     ) -> dict[str, Any]:
-        self._ahead(artifact, self._speakers)
+        speakers = self._speakers
+        if artifact is not self._baseline:
+            speakers = [setting for setting in speakers if setting in presets()]
+        self._ahead(artifact, speakers)
         spoken = [_spoken(FULL, full, full, self.floor)]
-        for setting in self._speakers:
+        for setting in speakers:
             measured = self._measurement.measure(with_sampling(artifact, setting))
             spoken.append(_spoken(setting, measured, full, self.floor))
         rows = sorted(found.items(), key=lambda row: (row[0].evaluations, -row[1].same_level.value))
@@ -229,11 +233,10 @@ def _spoken(
 def within_floor(metric: str, row: dict[str, Any], floor: dict[str, Any]) -> Verdict:
     """Whether a difference to full is not more than what another seed may do.
 
-    row: delta, low, high, n; floor: mean, low, high. The margin is the bad end of the floor's interval:
-    "pass" if even the bad end of the difference's is inside, "fail" if even the good end is not.
+    row: delta, low, high, n; floor: mean, low, high. The floor has no direction, since which of two
+    seeds is the other is arbitrary: the margin is the larger end of its interval. "pass" if even the
+    bad end of the difference's is inside, "fail" if even the good end is not.
     """
-    better = BY_ID[metric].better
-    bad_end = floor["high"] if better == "lower" else floor["low"]
     low, high = (row[end] if row[end] is not None else row["delta"] for end in ("low", "high"))
-    margin = max(0.0, (bad_end or 0.0) * (1 if better == "lower" else -1))
-    return verdict(Interval(row["delta"], low, high, row["n"]), better, margin)
+    margin = max(abs(floor[end] or 0.0) for end in ("low", "high"))
+    return verdict(Interval(row["delta"], low, high, row["n"]), BY_ID[metric].better, margin)

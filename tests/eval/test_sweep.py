@@ -133,11 +133,12 @@ def test_the_report_has_every_artifact_at_both_levels(report: dict[str, Any]) ->
     for other in others:
         assert {name(s) for s in controls()} <= {row["name"] for row in other["screened"]} < tried
         assert other["frames"] == first["frames"]
-    for artifact in report["artifacts"]:
+    heard = ({2, 3, 4}, {2, 4}, {2, 4})  # of the others, the presets alone
+    for artifact, evaluations in zip(report["artifacts"], heard, strict=True):
         full, *rest = artifact["spoken"]
         assert (full["name"], full["verdict"]) == (name(FULL), "pass")
         assert {row["rows"]["not_ended"]["n"] for row in artifact["spoken"]} == {4}
-        assert {row["evaluations"] for row in rest} == set(range(2, MOST_EVALUATIONS + 1))
+        assert {row["evaluations"] for row in rest} == evaluations
         by_name = {row["name"]: row for row in artifact["screened"]}
         assert by_name[name(FULL)]["same_level"] == 1.0
         assert {row["failures"] == [] for row in artifact["spoken"]} == {True}
@@ -183,12 +184,12 @@ def test_bundles_of_another_checkpoint_are_refused(
      ("similarity", -0.01, -0.03, 0.01, "pass"), ("similarity", -0.1, -0.2, -0.06, "fail"),
      ("wer", 0.5, None, None, "fail")],
 )  # fmt: skip
-def test_a_difference_is_held_against_the_bad_end_of_the_noise_floor(
+def test_a_difference_is_held_against_the_larger_end_of_the_noise_floor(
     metric: str, delta: float, low: float | None, high: float | None, verdict: str
 ) -> None:
-    floor = {"mean": 0.0, "low": -0.05, "high": 0.05}
     row = {"delta": delta, "low": low, "high": high, "n": 8}
-    assert within_floor(metric, row, floor) == verdict
+    for floor in ({"low": -0.05, "high": 0.01}, {"low": -0.01, "high": 0.05}):
+        assert within_floor(metric, row, floor) == verdict
 
 
 def test_where_another_seed_changes_nothing_nothing_may_get_worse() -> None:
