@@ -4,7 +4,7 @@ The waveform is a function of the codes, so the decoder is regressed, phase and 
 Two probes, dropped after training, lead it there: a linear one finds which of the twenty excitations a
 frame has, and a convolution on the last stage's middle layer sounds it with a flat spectrum. Regressed
 on speech alone, the loud low harmonics hide the others, and it learns noise in their place. README.md
-says how far this went.
+says how far this went. The first stage comes from front.py and is left as it is at first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from flowvox.config import ModelConfig
 from flowvox.reference.codec import Codec
 from flowvox.reference.codec_layers import CausalConv1d, CodecTransformer, attention_bias
-from flowvox.reference.training.codec import CONTEXT, Crops, decoder_parts, new_codec
+from flowvox.reference.training.codec import CONTEXT, Crops, decoder_parts, new_codec, state_of
 from flowvox.reference.training.locked.codes import LEVELS
 from flowvox.reference.training.locked.spectral import SpectralLoss
 from flowvox.reference.training.locked.synth import MIN_CYCLES, excitations
@@ -34,6 +34,7 @@ NOISY_SHARE = 0.1  # crops whose acoustic codes, but for the pitch, are off by u
 PROBED_LAYER = 2  # of the last stage
 WEIGHTS = {"phase": 1.0, "level": 1.0, "mel": 0.5, "excitation": 1.0, "pitch": 1.0}
 PROBES, PROBED_SHARE = {"excitation", "pitch"}, 0.5  # they fade out in the first half
+FIXED_SHARE = 0.4  # of the time, until when the first stage keeps what front.py taught it
 
 
 def prepared(folder: Path) -> tuple[Codec, Crops, Tensor]:
@@ -83,10 +84,14 @@ def train_decoder(folder: Path, minutes: float) -> None:
     codec, crops, codes = prepared(folder)
     decoder, loss_of = Probed(codec), SpectralLoss()
     table = torch.from_numpy(excitations())
+    front = nn.ModuleDict({"decoder_blocks": codec.decoder_blocks[:2]})
+    taught = state_of(folder / "front").items()
+    front.load_state_dict({k: v for k, v in taught if k in front.state_dict()})
     optimizers = Optimizers(decoder, 2e-3, 3e-3)
     session = Session(folder / "decoder", decoder, optimizers, minutes, decay=0.998)
     torch.manual_seed(session.number)  # other crops after an interruption
     while session.progress < 1:
+        front.requires_grad_(session.progress > FIXED_SHARE)
         samples, rows, at_start = crops.draw(BATCH)
         given = codes[rows]
         level = given[..., 1].clone()
