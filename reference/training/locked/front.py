@@ -43,12 +43,16 @@ class Front(nn.Module):
             self.envelope.weight.zero_()
             self.envelope.bias.copy_(mean)
 
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """latents [B, D + 36, T] -> (envelopes [B, T, ENVELOPE], pitch [B, T, LEVELS])."""
+    def stream(self, latents: Tensor) -> Tensor:
+        """latents [B, D + 36, T] -> what flows out of the stage, [B, T, dim]."""
         x = latents
         for block in self.decoder_blocks:
             x = block(x)
-        x = x.transpose(1, 2)
+        return x.transpose(1, 2)
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """latents [B, D + 36, T] -> (envelopes [B, T, ENVELOPE], pitch [B, T, LEVELS])."""
+        x = self.stream(latents)
         return self.envelope(x), self.pitch(x)
 
 
