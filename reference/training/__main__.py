@@ -91,10 +91,22 @@ def export(arguments: argparse.Namespace) -> None:
     write(arguments.work, tuple(PRESETS))
 
 
+def locked_space(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.locked.space import fit
+
+    fit(arguments.work, arguments.sentences, arguments.threads)
+
+
 def locked(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.locked.corpus import build
 
     build(arguments.work, arguments.sentences, arguments.threads)
+
+
+def locked_front(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.locked.front import train_front
+
+    train_front(arguments.work, arguments.minutes, arguments.sentences, arguments.threads)
 
 
 def locked_decoder(arguments: argparse.Namespace) -> None:
@@ -145,8 +157,8 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     stage.__name__.replace("_", "-"): stage
     for stage in (
         corpus, teacher, speech, semantics, align, codec, encode, decoder, lm, export,
-        locked, locked_decoder, locked_encoder, adapt, locked_export, pack, score,
-        curves,
+        locked_space, locked, locked_front, locked_decoder, locked_encoder, adapt, locked_export,
+        pack, score, curves,
     )
 }  # fmt: skip
 
@@ -158,7 +170,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="corpus and training states")
     parser.add_argument("--out", type=Path, default=Path("models/tiny"), help="the checkpoint")
     parser.add_argument("--minutes", type=float, default=30, help="a stage's time in all")
-    parser.add_argument("--sentences", type=int, default=17000, help="of the locked corpus")
+    parser.add_argument("--sentences", type=int, default=17000, help="that the locked stages speak")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="crops of a codec step")
     parser.add_argument("--positions", type=int, default=3000, help="of a language model step")

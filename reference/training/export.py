@@ -32,9 +32,7 @@ def codec_state(work: Path) -> dict[str, Tensor]:
         f"{codebook}embedding_sum": vectors,
         f"{codebook}cluster_usage": torch.ones(len(vectors)),
     }
-    probed = state_of(work / "decoder").items()
-    decoder = {k.removeprefix("decoder."): v for k, v in probed if k.startswith("decoder.")}
-    return own | state_of(work / "encoder") | decoder
+    return own | state_of(work / "encoder") | state_of(work / "decoder")
 
 
 def export(work: Path, voices: Collection[str], before: Path | None = None) -> None:

@@ -61,20 +61,29 @@ class Optimizers:
     """Both optimizers with warm-up, then cosine decay over the share of the time budget used."""
 
     def __init__(
-        self, model: nn.Module, lr: float, matrix_lr: float | None = None, warmup: int = 200
+        self,
+        model: nn.Module,
+        lr: float,
+        matrix_lr: float | None = None,
+        warmup: int = 200,
+        *,
+        muon: bool = True,
     ) -> None:
+        """muon=False: AdamW for all, whose steps change no matrix as a whole."""
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                inside = "layers." in name and parameter.ndim == 2
+                inside = muon and "layers." in name and parameter.ndim == 2
                 (matrices if inside else others).append(parameter)
         self.warmup = warmup
-        self.rates = (matrix_lr or lr, lr)
+        self.rates = [lr]
         self.parts: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr, weight_decay=0.05),
-            torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0),
+            torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0)
         ]
+        if matrices:
+            self.rates.insert(0, matrix_lr or lr)
+            self.parts.insert(0, Muon(matrices, lr, weight_decay=0.05))
 
     def step(self, number: int, progress: float) -> None:
         """Apply the gradients; `progress` in [0, 1] is the share of the budget that is used."""

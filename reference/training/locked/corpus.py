@@ -24,7 +24,7 @@ from flowvox.reference.training.corpus import Corpus
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
 from flowvox.reference.training.locked.synth import synthesize
-from flowvox.reference.training.locked.teacher import Teacher, warped
+from flowvox.reference.training.locked.teacher import Parameters, Teacher, warped
 from flowvox.reference.training.semantics import LABELS, Semantics
 from flowvox.reference.training.speech import Speech
 
@@ -66,11 +66,10 @@ def mean_phase(teacher: Teacher, texts: list[str]) -> NDArray[np.float32]:
     return np.angle(total).astype(np.float32)
 
 
-def utterance(
-    teacher: Teacher, space: CodeSpace, phase: NDArray[np.float32], text: str, voice: int
-) -> dict[str, Any] | None:
-    """Audio, codes and labels of one sentence; None where the teacher cannot say it."""
-    phonemes = teacher.phonemes(text)
+def spoken(
+    teacher: Teacher, phonemes: str, phase: NDArray[np.float32], voice: int
+) -> Parameters | None:
+    """The sentence in a voice; None where the teacher cannot say it."""
     if not 2 <= len(phonemes) <= MOST_PHONEMES:
         return None
     parameters = teacher.speak(phonemes)
@@ -80,7 +79,17 @@ def utterance(
     cut["phase"] = np.broadcast_to(phase, cut["harmonic"].shape)
     parameters = dataclasses.replace(parameters, **cut)
     pitch, formants, _ = list(VOICES.values())[voice]
-    parameters = warped(parameters, pitch, formants)
+    return warped(parameters, pitch, formants)
+
+
+def utterance(
+    teacher: Teacher, space: CodeSpace, phase: NDArray[np.float32], text: str, voice: int
+) -> dict[str, Any] | None:
+    """Audio, codes and labels of one sentence; None where the teacher cannot say it."""
+    phonemes = teacher.phonemes(text)
+    parameters = spoken(teacher, phonemes, phase, voice)
+    if parameters is None:
+        return None
     audio, cycles = synthesize(parameters)
     envelopes, voiced = frame_features(parameters)
     return {

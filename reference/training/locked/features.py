@@ -1,4 +1,4 @@
-"""What a codec frame should say: log band energies of both sources and the voicing, per 80 ms.
+"""What a codec frame should say: log envelopes of both sources and the voicing, per 80 ms.
 
 Everything describes the samples of its own frame, so the causal codec can know it.
 """
@@ -12,39 +12,42 @@ from flowvox.reference.training.locked.synth import FRAME, HOP, RATE
 from flowvox.reference.training.locked.teacher import Parameters
 
 SUBFRAMES = 8
-HARMONIC_BANDS, NOISE_BANDS = 48, 24
-HARMONIC_FLOOR, NOISE_FLOOR = -5.0, -5.5  # log amplitude below which differences are inaudible
+HARMONIC_BANDS, NOISE_BANDS = 80, 40
+HARMONIC_FLOOR, NOISE_FLOOR = -3.5, -4.5  # log amplitude below which differences are inaudible
+ENVELOPE = SUBFRAMES * (HARMONIC_BANDS + NOISE_BANDS)  # values of a frame
+# Fitted levels may lie below the floors.
+FLOORS = np.tile(
+    np.repeat([HARMONIC_FLOOR, NOISE_FLOOR], [HARMONIC_BANDS, NOISE_BANDS]), SUBFRAMES
+).astype(np.float32)
 BINS = 601
 
 Array = NDArray[np.float32]
 
 
-def mel_bands(bands: int) -> Array:
-    """[bands, BINS] triangular mel filters up to 12 kHz, each summing to 1."""
+def mel_hats(bands: int) -> Array:
+    """[BINS, bands]: linear interpolation between `bands` points, evenly spaced in mel up to 12 kHz."""
     mel = 2595 * np.log10(1 + np.linspace(0, RATE / 2, BINS) / 700)
-    edges = np.linspace(0, mel[-1], bands + 2)
-    rise = (mel - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    fall = (edges[2:, None] - mel) / np.diff(edges)[1:, None]
-    filters = np.maximum(np.minimum(rise, fall), 0)
-    filters[np.arange(bands), np.abs(mel - edges[1:-1, None]).argmin(axis=1)] += 1e-3
-    return (filters / filters.sum(axis=1, keepdims=True)).astype(np.float32)
+    points = np.linspace(0, mel[-1], bands + 2)[1:-1]
+    place = np.interp(mel, points, np.arange(bands))
+    return np.maximum(1 - np.abs(place[:, None] - np.arange(bands)), 0).astype(np.float32)
 
 
-_HARMONIC, _NOISE = mel_bands(HARMONIC_BANDS), mel_bands(NOISE_BANDS)
+# Least squares: the levels at the points from which interpolation comes nearest to the log envelope.
+# The mean energy of bands would hiss: a rough spectrum's mean lies above its typical level.
+_HARMONIC, _NOISE = (np.linalg.pinv(mel_hats(n)).T for n in (HARMONIC_BANDS, NOISE_BANDS))
 
 
 def frame_features(parameters: Parameters) -> tuple[Array, Array]:
-    """Parameters -> (envelopes [K, SUBFRAMES * (48 + 24)], voiced share of the frame [K])."""
+    """Parameters -> (envelopes [K, SUBFRAMES * (80 + 40)], voiced share of the frame [K])."""
     frames = -(-len(parameters.f0) * HOP // FRAME)
     voiced = (parameters.f0 > 0)[:, None]
-    harmonic = _band_levels(parameters.harmonic, _HARMONIC)
-    harmonic = np.where(voiced, np.maximum(harmonic, HARMONIC_FLOOR), HARMONIC_FLOOR)
-    noise = np.maximum(_band_levels(parameters.noise, _NOISE), NOISE_FLOOR)
-    both = np.concatenate([harmonic, noise], axis=1)
+    harmonic = np.where(voiced, np.maximum(parameters.harmonic, HARMONIC_FLOOR), HARMONIC_FLOOR)
+    noise = np.maximum(parameters.noise, NOISE_FLOOR)
+    both = np.concatenate([harmonic @ _HARMONIC, noise @ _NOISE], axis=1)
     both = _resample(both, frames * SUBFRAMES, FRAME // SUBFRAMES)
     share = _resample(voiced.astype(np.float32), frames * SUBFRAMES, FRAME // SUBFRAMES)
     share = share.reshape(frames, SUBFRAMES).mean(axis=1)
-    return both.reshape(frames, -1).astype(np.float32), share.astype(np.float32)
+    return both.reshape(frames, ENVELOPE), share
 
 
 def in_frames(values: NDArray[np.int64], places: int) -> NDArray[np.int64]:
@@ -52,12 +55,6 @@ def in_frames(values: NDArray[np.int64], places: int) -> NDArray[np.int64]:
     frames = -(-len(values) * HOP // FRAME)
     index = ((np.arange(frames * places) + 0.5) * FRAME / places / HOP).astype(int)
     return values[np.minimum(index, len(values) - 1)].reshape(frames, places)
-
-
-def _band_levels(log_amplitude: Array, filters: Array) -> Array:
-    """Mean energy of each band as a log amplitude."""
-    energy = np.exp(2 * log_amplitude) @ filters.T
-    return np.asarray(np.log(np.maximum(energy, 1e-12)) / 2, dtype=np.float32)
 
 
 def _resample(track: NDArray[np.floating], count: int, step: int) -> Array:

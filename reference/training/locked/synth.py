@@ -21,7 +21,6 @@ WINDOW = 1200
 MIN_CYCLES, MAX_CYCLES = 5, 24  # pitch periods per codec frame: 62.5 to 300 Hz
 NOISE_SEED = 20260324
 HIGHEST_HARMONIC = 11000.0
-PULSE_LEVEL = 0.1  # root mean square of `excitations`
 
 Array = NDArray[np.float32]
 
@@ -76,16 +75,6 @@ def pulse_train(phase: NDArray[np.float64], f0: Array) -> Array:
     near = np.abs(half) < 1e-4
     pulses = np.sin((count + 0.5) * x) / np.where(near, 1.0, 2 * half) - 0.5
     return np.where(near, count, pulses).astype(np.float32)
-
-
-def excitations() -> Array:
-    """[cycles, FRAME]: the frame of each number of pitch periods up to MAX_CYCLES, of one loudness."""
-    cycles = np.arange(1, MAX_CYCLES + 1)[:, None]
-    phase = cycles * np.arange(1, FRAME + 1) / FRAME
-    pulses = pulse_train(phase, cycles * (RATE / FRAME))
-    loudness = np.sqrt(np.square(pulses).mean(axis=1, keepdims=True))
-    silent = np.zeros((1, FRAME), np.float32)
-    return np.concatenate([silent, (PULSE_LEVEL * pulses / loudness).astype(np.float32)])
 
 
 def frozen_noise(samples: int) -> Array:

@@ -18,18 +18,14 @@ from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.lm import ADAPTING, LanguageModel
 from flowvox.reference.training.locked import carry
 from flowvox.reference.training.locked.carry import carried, old_codes, values
-from flowvox.reference.training.locked.codec import Probed
-from flowvox.reference.training.locked.codes import LEVELS
 from flowvox.reference.training.locked.corpus import VOICES, voice_of
 from flowvox.reference.training.locked.synth import (
     FRAME,
     MAX_CYCLES,
     MIN_CYCLES,
-    excitations,
     filled_f0,
     frozen_noise,
     locked_phase,
-    pulse_train,
 )
 from flowvox.tensors import CODE_EMBEDDINGS
 
@@ -60,31 +56,10 @@ def test_noise_repeats_every_frame() -> None:
     np.testing.assert_array_equal(noise[0], noise[2])
 
 
-def test_an_excitation_is_what_the_pulses_of_a_voiced_frame_are() -> None:
-    """200 Hz: sixteen periods in 80 ms."""
-    phase, cycles, f0 = locked_phase(np.full(32, 200, np.float32), 5 * FRAME)
-    assert cycles.tolist() == [16] * 5
-    pulses = pulse_train(phase, f0).reshape(5, FRAME)[3]
-    expected = excitations()[16]
-    scale = np.sqrt(np.square(expected).mean() / np.square(pulses).mean())
-    np.testing.assert_allclose(pulses * scale, expected, atol=1e-3)
-
-
 def test_voices_get_their_shares() -> None:
     chosen = [voice_of(f"Sentence {i}.") for i in range(4000)]
     shares = np.bincount(chosen) / len(chosen)
     np.testing.assert_allclose(shares, [v.share for v in VOICES.values()], atol=0.03)
-
-
-def test_the_probed_decoder_is_the_decoder() -> None:
-    config = ModelConfig.load(PARAMS)
-    vectors = np.random.default_rng(0).standard_normal((512, 32)).astype(np.float32)
-    codec = new_codec(config, vectors)
-    codes = torch.randint(0, 21, (2, 5, 37), generator=torch.Generator().manual_seed(1))
-    samples, excitation, pitch = Probed(codec)(codec.quantizer.decode(codes))
-    torch.testing.assert_close(samples, codec.decode(codes))
-    assert excitation.shape == samples.shape
-    assert pitch.shape == (2, 5, LEVELS)
 
 
 def test_a_carried_model_means_the_same_by_new_codes(

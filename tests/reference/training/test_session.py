@@ -41,3 +41,14 @@ def test_a_training_goes_on_where_it_was_saved(tmp_path: Path) -> None:
     assert not torch.equal(
         resumed.average["layers.0.weight"], second.state_dict()["layers.0.weight"]
     )
+
+
+def test_without_muon_every_number_moves_alike() -> None:
+    """AdamW's first step is the learning rate, whatever the gradients' sizes."""
+    model = Model()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    optimizers = Optimizers(model, 1e-2, warmup=1, muon=False)
+    model(torch.tensor([[1.0, 100.0]])).sum().backward()  # type: ignore[no-untyped-call]
+    optimizers.step(0, 0.0)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name] - 1e-2, atol=1e-5, rtol=0)

@@ -1,0 +1,40 @@
+"""The decoder's first stage, taught envelopes before the decoder is taught waveforms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flowvox.config import ModelConfig
+from flowvox.reference.training.codec import new_codec
+from flowvox.reference.training.locked.codes import LEVELS
+from flowvox.reference.training.locked.features import ENVELOPE
+from flowvox.reference.training.locked.front import Front, with_noise
+
+PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "params.json"
+
+
+def test_its_names_are_the_decoders() -> None:
+    """What it learns goes into the codec by name; it starts from the mean envelope."""
+    vectors = np.random.default_rng(0).standard_normal((512, 32)).astype(np.float32)
+    codec = new_codec(ModelConfig.load(PARAMS), vectors)
+    front = Front(codec, torch.arange(ENVELOPE).float())
+    shared = {k: v for k, v in front.state_dict().items() if k in codec.state_dict()}
+    assert {name.split(".")[1] for name in shared} == {"0", "1"}
+    assert len(front.state_dict()) == len(shared) + 4  # two probes
+    latents = torch.randn(2, codec.config.latent_dim, 6)
+    envelopes, pitch = front(latents)
+    torch.testing.assert_close(envelopes, torch.arange(ENVELOPE).float().expand(2, 6, -1))
+    assert pitch.shape == (2, 6, LEVELS)
+
+
+def test_noise_spares_the_semantic_vector_and_the_pitch() -> None:
+    torch.manual_seed(0)
+    latents = torch.rand(40, 5, 7) * 2 - 1
+    noisy = with_noise(latents, 3)
+    torch.testing.assert_close(noisy[:, :3], latents[:, :3])
+    off = (noisy[:, 3:] != latents[:, 3:]).flatten(1).any(1).float().mean()
+    assert 0.2 < off < 0.8
+    assert noisy.abs().max() <= 1
