@@ -23,11 +23,11 @@ from flowvox.runtime.sessions import session_options
 
 INPUTS, OUTPUTS = 3072, 9216
 BITS = {"int8": 8, "int4": 4, "int2": 2}
-# Matrices of each kernel, about 120 MB; weights a block, where others than planner.formats.BASE_BLOCK.
+# Matrices of each kernel (planner.formats.kernels), about 120 MB.
 MATRICES = {
     "float32": 1, "w8a8": 4, "int8": 4, "int4": 8, "int4/64": 8, "int4/128": 8, "int2": 12,
 }  # fmt: skip
-BLOCKS = {"int4/64": 64, "int4/128": 128, "int2": 64}
+BLOCKS = {"int2": 64}  # others, where nothing is said, planner.formats.BASE_BLOCK
 FEW, MANY = 6, 64  # rows: the flow head's three tokens in two guidance branches; a piece of prompt
 PASSES, SECONDS = 9, 0.6
 STREAM_BYTES = 128 << 20
@@ -82,7 +82,8 @@ def _kernels(threads: int) -> dict[str, Kernel]:
 
 
 def _kernel(name: str, threads: int) -> Kernel:
-    rule = Rule("*", name.split("/")[0], block=BLOCKS.get(name, BASE_BLOCK))
+    storage, _, block = name.partition("/")
+    rule = Rule("*", storage, block=int(block or BLOCKS.get(storage, BASE_BLOCK)))
     session = _session(_products(rule, MATRICES[name]), threads)
     one, few, many = (_run_seconds(session, rows) for rows in (1, FEW, MANY))
     weights = MATRICES[name] * INPUTS * OUTPUTS

@@ -61,7 +61,7 @@ def waiting(version: str) -> dict[str, str]:
 
     Awake for as long as the small nodes between two products take, then asleep: a frame alternates
     between three sessions, and the two that wait must not take the cores from the one that works.
-    Where the time cannot be bounded, asleep at once. Figures: docs/performance.md, Threads.
+    Where the time cannot be bounded, asleep at once. docs/performance.md, Threads.
     """
     if tuple(int(part) for part in version.split(".")[:2]) < BOUNDED_SPINNING:
         return {"session.intra_op.allow_spinning": "0"}

@@ -112,4 +112,4 @@ def test_between_runs_threads_sleep() -> None:
     session.run(None, {"x": np.ones((64, 256), dtype=np.float32)})
     before = time.process_time()
     time.sleep(0.3)
-    assert time.process_time() - before < 0.1
+    assert time.process_time() - before < 0.02  # spinning as by default takes four times that

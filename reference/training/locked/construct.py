@@ -27,9 +27,14 @@ from flowvox.reference.codec_layers import CodecLayer, CodecTransformer
 from flowvox.reference.layers import FeedForward
 from flowvox.reference.training.codec import set_kernel
 from flowvox.reference.training.locked.codes import LEVELS
-from flowvox.reference.training.locked.features import HARMONIC_BANDS, NOISE_BANDS, SUBFRAMES
+from flowvox.reference.training.locked.features import (
+    HARMONIC_BANDS,
+    NOISE_BANDS,
+    SUBFRAMES,
+    mel_hats,
+)
 from flowvox.reference.training.locked.front import Front
-from flowvox.reference.training.locked.gains import LIFT, GainCurves, interpolation
+from flowvox.reference.training.locked.gains import LIFT, GainCurves
 from flowvox.reference.training.locked.sounds import Sounds
 from flowvox.reference.training.locked.synth import FRAME, RATE
 
@@ -249,7 +254,7 @@ def _shape(at: Layout, layers: list[Units], sounds: Sounds, mean: Tensor, basis:
 
     def log_gain(bands: slice) -> Tensor:
         """[C, dim]: reads the log gain at every coefficient's frequency from the stream."""
-        rough = interpolation(frequency, bands.stop - bands.start)
+        rough = torch.from_numpy(mel_hats(frequency.numpy(), bands.stop - bands.start))
         read = (rough @ mean[bands])[:, None] * one
         read[:, at.log_gains] += rough @ basis[bands] / CALM
         return read

@@ -19,22 +19,31 @@ ENVELOPE = SUBFRAMES * (HARMONIC_BANDS + NOISE_BANDS)  # values of a frame
 FLOORS = np.tile(
     np.repeat([HARMONIC_FLOOR, NOISE_FLOOR], [HARMONIC_BANDS, NOISE_BANDS]), SUBFRAMES
 ).astype(np.float32)
-BINS = 601
+BINS = 601  # of the teacher's spectra, 0 to 12 kHz
 
 Array = NDArray[np.float32]
 
 
-def mel_hats(bands: int) -> Array:
-    """[BINS, bands]: linear interpolation between `bands` points, evenly spaced in mel up to 12 kHz."""
-    mel = 2595 * np.log10(1 + np.linspace(0, RATE / 2, BINS) / 700)
-    points = np.linspace(0, mel[-1], bands + 2)[1:-1]
-    place = np.interp(mel, points, np.arange(bands))
+def mel_hats(frequency: NDArray[np.floating], bands: int) -> Array:
+    """[F, bands]: linear interpolation at `frequency` [F], Hz, between `bands` points, even in mel.
+
+    Beyond the first and the last point it stays what it is there.
+    """
+
+    def mel(hertz: NDArray[np.floating] | float) -> NDArray[np.floating]:
+        return np.asarray(2595 * np.log10(1 + np.asarray(hertz) / 700))
+
+    points = np.linspace(0, mel(RATE / 2), bands + 2)[1:-1]
+    place = np.interp(mel(frequency), points, np.arange(bands))
     return np.maximum(1 - np.abs(place[:, None] - np.arange(bands)), 0).astype(np.float32)
 
 
 # Least squares: the levels at the points from which interpolation comes nearest to the log envelope.
 # The mean energy of bands would hiss: a rough spectrum's mean lies above its typical level.
-_HARMONIC, _NOISE = (np.linalg.pinv(mel_hats(n)).T for n in (HARMONIC_BANDS, NOISE_BANDS))
+_HARMONIC, _NOISE = (
+    np.linalg.pinv(mel_hats(np.linspace(0, RATE / 2, BINS), n)).T
+    for n in (HARMONIC_BANDS, NOISE_BANDS)
+)
 
 
 def frame_features(parameters: Parameters) -> tuple[Array, Array]:

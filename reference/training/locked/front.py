@@ -20,7 +20,7 @@ from flowvox.reference.codec import Codec
 from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.locked.codes import LEVELS, CodeSpace, rounded
 from flowvox.reference.training.locked.features import ENVELOPE
-from flowvox.reference.training.locked.space import CROP, SHORT_CONTEXT, gather, random_rows
+from flowvox.reference.training.locked.frames import CROP, SHORT_CONTEXT, gather, random_rows
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.session import Session
@@ -67,11 +67,7 @@ def with_noise(latents: Tensor, first: int) -> Tensor:
 
 def train_front(work: Path, minutes: float, sentences: int, processes: int) -> None:
     """Regress envelopes and pitch from codes; resumes from `work`/locked/front."""
-    gather(work, sentences, processes)
-    arrays = {
-        name: np.load(work / "space" / f"{name}.npy", mmap_mode="r")
-        for name in ("envelopes", "excitation", "semantic", "starts")
-    }
+    speech = gather(work, sentences, processes)
     config, space = ModelConfig.load(work / "locked" / "params.json"), CodeSpace.load()
     semantics = Semantics.load(work / "export" / "semantics.npz")
     torch.manual_seed(41)
@@ -80,13 +76,13 @@ def train_front(work: Path, minutes: float, sentences: int, processes: int) -> N
     session = Session(
         work / "locked" / "front", front, Optimizers(front, 2e-3, 4e-3, warmup=50), minutes, 0.99
     )
-    starts = torch.from_numpy(np.array(arrays["starts"]))
+    starts = torch.from_numpy(np.array(speech.starts))
     torch.manual_seed(session.number)  # other crops after an interruption
     while session.progress < 1:
         rows = random_rows(starts, BATCH).flatten().numpy()
-        envelopes = arrays["envelopes"][rows].astype(np.float32)
-        acoustic = np.concatenate([arrays["excitation"][rows], space.values(envelopes)], axis=1)
-        codes = np.column_stack([arrays["semantic"][rows], rounded(acoustic)]).astype(np.int64)
+        envelopes = speech.envelopes[rows].astype(np.float32)
+        acoustic = np.concatenate([speech.excitation[rows], space.values(envelopes)], axis=1)
+        codes = np.column_stack([speech.semantic[rows], rounded(acoustic)]).astype(np.int64)
         given = torch.from_numpy(codes).view(BATCH, CROP, -1)
         latents = codec.quantizer.decode(given)
         output, pitch = front(with_noise(latents, codec.config.semantic_dim + 1))

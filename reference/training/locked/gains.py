@@ -73,15 +73,3 @@ def _fitted(hinges: Tensor, span: tuple[float, float], lift: float, product: boo
         error.square().mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return hinges.detach()
-
-
-def interpolation(frequency: Tensor, bands: int) -> Tensor:
-    """[C, bands]: weights of the mel bands' levels for the level at each frequency."""
-
-    def mel(f: Tensor) -> Tensor:
-        return 2595 * torch.log10(1 + f / 700)
-
-    centres = torch.linspace(0, float(mel(torch.tensor(12000.0))), bands + 2)[1:-1]
-    step = centres[1] - centres[0]
-    position = ((mel(frequency) - centres[0]) / step).clamp(0, bands - 1)
-    return (1 - (position[:, None] - torch.arange(bands)).abs()).clamp(min=0)

@@ -12,10 +12,8 @@ values have to suit a language model:
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,22 +21,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from flowvox.reference.training.corpus import Corpus
-from flowvox.reference.training.locked.codes import LEVELS, CodeSpace, excitation
-from flowvox.reference.training.locked.corpus import mean_phase, spoken, voice_of
-from flowvox.reference.training.locked.features import ENVELOPE, FLOORS, frame_features, in_frames
-from flowvox.reference.training.locked.synth import FRAME, locked_phase
-from flowvox.reference.training.locked.teacher import Teacher
+from flowvox.reference.training.locked.codes import LEVELS, CodeSpace
+from flowvox.reference.training.locked.features import ENVELOPE
+from flowvox.reference.training.locked.frames import SHORT_CONTEXT, gather, random_rows
 from flowvox.reference.training.optim import Optimizers
-from flowvox.reference.training.semantics import LABELS, Semantics
 
 VALUES = 34
 SPREAD = 0.35  # standard deviation of a value
 COMPONENTS = 256  # principal components of the envelopes that the network works on
 SEMANTIC_CODES = 512
-CROP, BATCH = 48, 24
+BATCH = 24
 STEPS = 1500
-SHORT_CONTEXT = 4  # frames at the head of a crop that the loss skips
 # Crops whose values are off, by a factor up to this times the predictor's errors.
 NOISY_SHARE, MOST_NOISE = 0.6, 1.2
 WEIGHTS = {"envelope": 1.0, "spread": 0.03, "unforeseen": 0.03}
@@ -58,14 +51,6 @@ class Frames(NamedTuple):
         """Random crops of the sentences that begin at `starts` [N + 1]."""
         rows = random_rows(starts, count)
         return Frames(*(x[rows] for x in self))
-
-
-def random_rows(starts: Tensor, count: int) -> Tensor:
-    """Rows [count, CROP] of the frames of random crops."""
-    room = starts.diff() - CROP
-    chosen = torch.multinomial((room >= 0).float(), count, replacement=True)
-    offset = (torch.rand(count) * (room[chosen] + 1)).long()
-    return (starts[chosen] + offset)[:, None] + torch.arange(CROP)
 
 
 class Layer(nn.Module):
@@ -173,41 +158,6 @@ class Autoencoder(nn.Module):
         }
 
 
-def _part(task: tuple[list[str], NDArray[np.float32]]) -> list[tuple[NDArray[Any], ...]]:
-    (texts, phase), teacher = task, Teacher()
-    rows: list[tuple[NDArray[Any], ...]] = []
-    for text in texts:
-        parameters = spoken(teacher, teacher.phonemes(text), phase, voice_of(text))
-        if parameters is not None:
-            envelopes, voiced = frame_features(parameters)
-            _, cycles, _ = locked_phase(parameters.f0, len(envelopes) * FRAME)
-            low = np.maximum(envelopes, FLOORS).astype(np.float16)
-            labels = in_frames(parameters.phonemes, LABELS)
-            rows.append((low, excitation(cycles, voiced), labels))
-    return rows
-
-
-def gather(work: Path, sentences: int, processes: int) -> None:
-    """Write `work`/space/{envelopes,excitation,semantic,starts}.npy of training sentences, once."""
-    folder = work / "space"
-    if (folder / "envelopes.npy").exists():
-        return
-    folder.mkdir(exist_ok=True)
-    texts = json.loads((work / "texts.json").read_text("utf-8"))[:sentences]
-    phase = mean_phase(Teacher(), texts[:40])
-    held = Corpus.load(work / "corpus.npz").held_out
-    known = [text for text, out in zip(texts, held[:sentences], strict=True) if not out]
-    tasks = [(known[i : i + 250], phase) for i in range(0, len(known), 250)]
-    with ProcessPoolExecutor(processes) as pool:
-        rows = [row for part in pool.map(_part, tasks) for row in part]
-    envelopes, sounds, labels = (np.concatenate(column) for column in zip(*rows, strict=True))
-    semantic = Semantics.load(work / "export" / "semantics.npz").of(labels).codes
-    np.save(folder / "excitation.npy", sounds)
-    np.save(folder / "semantic.npy", semantic)
-    np.save(folder / "starts.npy", np.cumsum([0] + [len(row[0]) for row in rows]))
-    np.save(folder / "envelopes.npy", envelopes)
-
-
 def components(envelopes: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(mean [960], basis [960, COMPONENTS]) of every third frame."""
     some = envelopes[::3].astype(np.float32)
@@ -221,17 +171,15 @@ def fit(work: Path, sentences: int, processes: int) -> None:
 
     The same every time, but for the order of floating-point sums: a number of steps, not of minutes.
     """
-    folder = work / "space"
-    gather(work, sentences, processes)
-    envelopes = np.load(folder / "envelopes.npy", mmap_mode="r")
-    mean, basis = components(envelopes)
-    chunks = np.array_split(envelopes, max(1, len(envelopes) // 4000))
+    speech = gather(work, sentences, processes)
+    mean, basis = components(speech.envelopes)
+    chunks = np.array_split(speech.envelopes, max(1, len(speech.envelopes) // 4000))
     frames = Frames(
         torch.from_numpy(np.concatenate([(part - mean) @ basis for part in chunks])),
-        torch.from_numpy(np.load(folder / "excitation.npy")),
-        torch.from_numpy(np.load(folder / "semantic.npy").astype(np.int64)),
+        torch.from_numpy(np.array(speech.excitation)),
+        torch.from_numpy(speech.semantic.astype(np.int64)),
     )
-    starts = torch.from_numpy(np.load(folder / "starts.npy"))
+    starts = torch.from_numpy(np.array(speech.starts))
     torch.manual_seed(37)
     model = Autoencoder(frames.components.std(0))
     optimizers = Optimizers(model, 2e-3, 5e-3, warmup=50)
@@ -243,8 +191,7 @@ def fit(work: Path, sentences: int, processes: int) -> None:
         optimizers.step(step, step / STEPS)
         if step % 50 == 0:
             print(step, {name: round(value.item(), 4) for name, value in terms.items()}, flush=True)
-    torch.save(model.state_dict(), folder / "autoencoder.pt")
-    save(model, mean, basis, frames.crops(starts, 64), folder / "code_space.npz")
+    save(model, mean, basis, frames.crops(starts, 64), work / "space" / "code_space.npz")
 
 
 @torch.no_grad()
