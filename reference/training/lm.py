@@ -85,6 +85,34 @@ ADAPTING = Settings(
 )  # fmt: skip
 
 
+class Expectation(nn.Module):
+    """Acoustic values [M, 36] to be expected after a hidden state [M, dim] and a semantic code [M].
+
+    A linear map, a shift by code, and a feed-forward that sees both. The flow head's target is drawn
+    towards it: it has to be about as good as what the flow head itself can learn, or it blurs that.
+    """
+
+    WIDTH = 768
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        dim, codes, values = config.backbone.dim, config.semantic_rows, config.codec.acoustic_dim
+        self.linear = nn.Linear(dim, values)
+        self.shift = nn.Embedding(codes, values)
+        self.up = nn.Linear(dim, self.WIDTH)
+        self.up_code = nn.Embedding(codes, self.WIDTH)
+        self.down = nn.Linear(self.WIDTH, values, bias=False)
+
+    def begin_at_zero(self) -> None:
+        """No output but the bias, so no gradient into what it reads, before it has learned."""
+        for last in (self.linear, self.shift, self.down):
+            nn.init.zeros_(last.weight)
+
+    def forward(self, hidden: Tensor, code: Tensor) -> Tensor:
+        inner = F.silu(self.up(hidden) + self.up_code(code))
+        return (self.linear(hidden) + self.shift(code) + self.down(inner)).float()
+
+
 class LanguageModel(nn.Module):
     """Backbone, flow head and the probes. `importance` [36]: weights of the acoustic values."""
 
@@ -100,15 +128,14 @@ class LanguageModel(nn.Module):
         self.backbone = Backbone(config)
         self.flow = FlowHead(config)
         self.phoneme_probe = nn.Linear(config.backbone.dim, 2 * PHONEMES)
-        self.code_probe = nn.Linear(config.backbone.dim, config.codec.acoustic_dim)
+        self.expectation = Expectation(config)
         self.apply(self._initialize)
         for stack in (self.backbone.layers, self.flow.layers):
             for layer in typed(stack):
                 for matrix in (layer.attention.wo, layer.feed_forward.w2):
                     nn.init.normal_(matrix.weight, std=0.02 / (2 * len(stack)) ** 0.5)
-        self.commitment = nn.Embedding(config.semantic_rows, config.codec.acoustic_dim)
-        for probe in (self.phoneme_probe, self.code_probe, self.commitment):
-            nn.init.zeros_(probe.weight)  # no gradient into the backbone before they mean something
+        nn.init.zeros_(self.phoneme_probe.weight)  # no gradient before it means something
+        self.expectation.begin_at_zero()
 
     @staticmethod
     def _initialize(module: nn.Module) -> None:
@@ -172,16 +199,15 @@ class LanguageModel(nn.Module):
         frames, here = hidden[~batch.is_end], ~batch.is_end
         phonemes = self.phoneme_probe(frames).view(-1, PHONEMES)
         true, chosen = batch.semantic[here], logits[here].detach()[:, 2:].argmax(-1) + 2
-        probe = self.code_probe(frames).float()
-        shift = self.commitment(chosen) - self.commitment(true)
-        mean = (probe + self.commitment(chosen)).detach()
-        target = torch.lerp(mean, batch.latents + shift.detach(), self.settings.spread).clamp(-1, 1)
+        expected, mean = self.expectation(frames, true), self.expectation(frames, chosen).detach()
+        moved = batch.latents + mean - expected.detach()
+        target = torch.lerp(mean, moved, self.settings.spread).clamp(-1, 1)
         return {
             "semantic": F.cross_entropy(logits.float(), batch.semantic),
             "flow": self._flow_loss(frames, target),
             "attention": guided["attention"],
             "phoneme": F.cross_entropy(phonemes.float(), batch.phonemes.flatten()),
-            "probe": self._distance(probe + self.commitment(true), batch.latents),
+            "probe": self._distance(expected, batch.latents),
         }
 
     def _distance(self, a: Tensor, b: Tensor) -> Tensor:
@@ -224,8 +250,7 @@ def evaluate(model: LanguageModel, batches: list[Batch]) -> dict[str, float]:
         logits = model.flow.semantic_logits(hidden).float()
         hit = logits.argmax(-1) == batch.semantic
         frames = hidden[~batch.is_end].float()
-        true = batch.semantic[~batch.is_end]
-        mean = model.code_probe(frames) + model.commitment(true)
+        mean = model.expectation(frames, batch.semantic[~batch.is_end])
         sample = model.flow.sample(frames, torch.randn_like(batch.latents)).float().clamp(-1, 1)
         variance = batch.latents.var(dim=0).sum()
         row = {

@@ -71,7 +71,12 @@ def carried(work: Path) -> dict[str, Tensor]:
     table[(offsets[:, None] + torch.arange(LEVELS)).flatten()] = rows + mean / len(offsets)
     to_old, to_new = ridge(values(new), values(old)), ridge(values(old), values(new))
     state["flow.input_projection.weight"] = state["flow.input_projection.weight"] @ to_old.T
-    for name in ("flow.acoustic_codebook_output.weight", "code_probe.weight", "code_probe.bias"):
+    for name in (
+        "flow.acoustic_codebook_output.weight",
+        "expectation.linear.weight",
+        "expectation.linear.bias",
+        "expectation.down.weight",
+    ):
         state[name] = to_new.T @ state[name]
-    state["commitment.weight"] = state["commitment.weight"] @ to_new
+    state["expectation.shift.weight"] = state["expectation.shift.weight"] @ to_new
     return state

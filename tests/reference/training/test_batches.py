@@ -15,7 +15,7 @@ from flowvox.reference.training import alignment, semantics
 from flowvox.reference.training.alignment import spoken_tokens
 from flowvox.reference.training.batches import AUDIO, Sampler, Utterances
 from flowvox.reference.training.fast import embed_values, velocity
-from flowvox.reference.training.lm import ADAPTING, FROM_NOTHING, LanguageModel
+from flowvox.reference.training.lm import ADAPTING, FROM_NOTHING, Expectation, LanguageModel
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,23 @@ def test_a_step_lowers_the_loss_and_own_history_changes_history_alone(work: Path
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert losses[-1] < losses[0]
+
+
+def test_expectation_begins_at_nothing_and_sees_code_and_hidden_state_together(work: Path) -> None:
+    """Values whose sign the code decides: no sum of a map and a shift can tell them."""
+    torch.manual_seed(6)
+    expectation = Expectation(ModelConfig.load(work / "params.json"))
+    expectation.begin_at_zero()
+    hidden, code = torch.randn(400, 256), torch.randint(2, 4, (400,))
+    told = hidden[:, :36] * (2 * code - 5)[:, None]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            expectation(hidden, code), expectation.linear.bias.expand(400, 36)
+        )
+    optimizer = torch.optim.AdamW(expectation.parameters(), 5e-3)
+    for _ in range(60):
+        error = (expectation(hidden, code) - told).square().mean()
+        optimizer.zero_grad()
+        error.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert error < 0.2
