@@ -220,7 +220,7 @@ space-tiny: $(VENV)/.train ## another space for the acoustic values of train-tin
 
 # Beside each other on one core each, or one after the other on both: the minutes are of two cores.
 train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (an hour and a quarter on two cores)
-	$(TRAIN) locked --work $(WORK)
+	$(TRAIN) locked --work $(WORK) --sentences 33000
 	$(TRAIN) locked-front --work $(WORK) --minutes 4 --sentences 6000
 	$(TRAIN) locked-decoder --work $(WORK) --minutes 10
 	$(TRAIN) adapt --work $(WORK) --minutes 28

@@ -97,7 +97,8 @@ class Crops:
         self, speech: Speech, codes: NDArray[np.int16], held: NDArray[np.bool_], device: str
     ):
         lengths = np.diff(speech.starts)
-        pool = np.flatnonzero((lengths >= CROP) & ~held)
+        able = (lengths >= CROP) & ~held
+        pool = np.flatnonzero(able[: speech.audible])
         self.device = device
         self.audio = torch.from_numpy(np.array(speech.audio)).to(device)
         self.codes = torch.from_numpy(codes).to(device)

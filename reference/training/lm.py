@@ -80,7 +80,7 @@ FROM_NOTHING = Settings(
     own_from=0.15, own_share=0.5, own_steps=3, voice=(10, 40),
 )  # fmt: skip
 ADAPTING = Settings(
-    lr=1.5e-3, matrix_lr=1.5e-3, warmup=40, decay=0.995, spread=0.5, flow_frames=0.6,
+    lr=1.5e-3, matrix_lr=1.5e-3, warmup=40, decay=0.995, spread=0.3, flow_frames=0.6,
     own_from=0.12, own_share=0.4, own_steps=2, voice=(10, 18),
 )  # fmt: skip
 

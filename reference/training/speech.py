@@ -37,8 +37,9 @@ LONGEST = 640  # counts: 16 s
 class Speech:
     """N utterances. audio int16 [M * FRAME]; per count of 25 ms: phoneme uint8, word int8.
 
-    starts [N + 1]: first frame of each utterance; labels [N + 1]: first count; sentence [N]: row of
-    the corpus; speaker [N]: 0..3 the presets in order, then mixtures.
+    The audio may end after the first utterances: the others have labels only. starts [N + 1]: first
+    frame of each utterance; labels [N + 1]: first count; sentence [N]: row of the corpus; speaker [N]:
+    0..3 the presets in order, then mixtures.
     """
 
     audio: NDArray[np.int16]
@@ -48,6 +49,11 @@ class Speech:
     labels: NDArray[np.int64]
     sentence: NDArray[np.int64]
     speaker: NDArray[np.int64]
+
+    @property
+    def audible(self) -> int:
+        """How many utterances have samples; the others have labels only."""
+        return int(np.searchsorted(self.starts, len(self.audio) // FRAME, "right")) - 1
 
     @classmethod
     def load(cls, folder: Path) -> Speech:

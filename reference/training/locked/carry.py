@@ -57,8 +57,7 @@ def carried(work: Path) -> dict[str, Tensor]:
     codec = Codec(config.codec, encoder=True)
     codec.load_state_dict(torch.load(export / "codec.pt", weights_only=True))
     speech, codes = Speech.load(folder / "speech"), np.load(folder / "codes.npy", mmap_mode="r")
-    count = min(UTTERANCES, len(speech.sentence))
-    utterances = np.random.default_rng(13).permutation(len(speech.sentence))[:count]
+    utterances = np.random.default_rng(13).permutation(speech.audible)[:UTTERANCES]
     old = old_codes(codec, speech, utterances)
     spans = [codes[speech.starts[u] : speech.starts[u + 1]] for u in utterances]
     new = torch.from_numpy(np.concatenate(spans)).long()

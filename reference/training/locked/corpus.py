@@ -23,7 +23,7 @@ from flowvox.reference.training.alignment import spoken_tokens
 from flowvox.reference.training.corpus import Corpus
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
-from flowvox.reference.training.locked.synth import synthesize
+from flowvox.reference.training.locked.synth import FRAME, locked_phase, synthesize
 from flowvox.reference.training.locked.teacher import Parameters, Teacher, warped
 from flowvox.reference.training.semantics import LABELS, Semantics
 from flowvox.reference.training.speech import Speech
@@ -45,6 +45,7 @@ VOICES = {
 }
 TRIM = 10  # at 80 Hz: the teacher pads each sentence with 160 ms of silence in front
 MOST_PHONEMES = 380
+AUDIBLE = 17000  # sentences that are synthesized, too, for the codec; of the others codes will do
 
 
 def voice_of(text: str) -> int:
@@ -83,15 +84,24 @@ def spoken(
 
 
 def utterance(
-    teacher: Teacher, space: CodeSpace, phase: NDArray[np.float32], text: str, voice: int
+    teacher: Teacher,
+    space: CodeSpace,
+    phase: NDArray[np.float32],
+    text: str,
+    voice: int,
+    *,
+    audible: bool = True,
 ) -> dict[str, Any] | None:
-    """Audio, codes and labels of one sentence; None where the teacher cannot say it."""
+    """Audio (empty unless `audible`), codes and labels of one sentence; None where the teacher cannot
+    say it."""
     phonemes = teacher.phonemes(text)
     parameters = spoken(teacher, phonemes, phase, voice)
     if parameters is None:
         return None
-    audio, cycles = synthesize(parameters)
     envelopes, voiced = frame_features(parameters)
+    audio, cycles = np.empty(0, np.float32), locked_phase(parameters.f0, len(envelopes) * FRAME)[1]
+    if audible:
+        audio, cycles = synthesize(parameters)
     return {
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
         "codes": rounded(space.acoustic(envelopes, cycles, voiced)),
@@ -106,13 +116,14 @@ def _part(task: tuple[list[tuple[int, str]], NDArray[np.float32]]) -> list[dict[
     (texts, phase), teacher, space = task, Teacher(), CodeSpace.load()
     rows = []
     for sentence, text in texts:
-        if row := utterance(teacher, space, phase, text, voice_of(text)):
+        audible = sentence < AUDIBLE
+        if row := utterance(teacher, space, phase, text, voice_of(text), audible=audible):
             rows.append({**row, "sentence": sentence})
     return rows
 
 
 def build(work: Path, sentences: int, processes: int) -> None:
-    """Speak the first `sentences` of the corpus; writes `work`/locked."""
+    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio; writes `work`/locked."""
     folder = work / "locked"
     folder.mkdir(exist_ok=True)
     for name in ("corpus.npz", "texts.json", "vocabulary.json"):

@@ -18,7 +18,8 @@ from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.lm import ADAPTING, LanguageModel
 from flowvox.reference.training.locked import carry
 from flowvox.reference.training.locked.carry import carried, old_codes, values
-from flowvox.reference.training.locked.corpus import VOICES, voice_of
+from flowvox.reference.training.locked.codes import CodeSpace
+from flowvox.reference.training.locked.corpus import VOICES, utterance, voice_of
 from flowvox.reference.training.locked.synth import (
     FRAME,
     MAX_CYCLES,
@@ -98,6 +99,22 @@ def test_a_carried_model_means_the_same_by_new_codes(
     reads = values(old)
     difference = reads.flip(1) @ state[name].T - reads @ model[name].T
     assert difference.square().mean() < 0.05 * (reads @ model[name].T).square().mean()
+
+
+def test_codes_do_not_want_the_audio() -> None:
+    pytest.importorskip("hibari", reason="needs the train extra")
+    from flowvox.reference.training.locked.teacher import Teacher
+
+    teacher, space, phase = Teacher(), CodeSpace.load(), np.zeros(601, np.float32)
+    heard, unheard = (
+        utterance(teacher, space, phase, "The tea is hot.", 1, audible=audible)
+        for audible in (True, False)
+    )
+    assert heard is not None
+    assert unheard is not None
+    assert len(heard["audio"]) == len(heard["codes"]) * FRAME
+    assert len(unheard["audio"]) == 0
+    np.testing.assert_array_equal(unheard["codes"], heard["codes"])
 
 
 def test_labels_follow_the_sound() -> None:

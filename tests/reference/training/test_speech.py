@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.reference.training.made_up import TEXTS, make_work
+from tests.reference.training.made_up import FRAMES, TEXTS, make_work
 
+from flowvox.reference.training.codec import Crops
 from flowvox.reference.training.corpus import Corpus
-from flowvox.reference.training.speech import PRESETS, UNSEEN, Speech, batches, cast, trimmed
+from flowvox.reference.training.speech import FRAME, PRESETS, UNSEEN, Speech, batches, cast, trimmed
 
 VOICES = [*PRESETS.values(), *UNSEEN, "af_nicole", "af_bella", "am_adam", "bf_lily", "bm_fable"]
 
@@ -48,3 +50,14 @@ def test_arrays_are_mapped(tmp_path: Path) -> None:
     loaded = Speech.load(tmp_path / "speech")
     np.testing.assert_array_equal(loaded.audio, speech.audio)
     np.testing.assert_array_equal(loaded.starts, speech.starts)
+    assert loaded.audible == len(speech.sentence)
+
+
+def test_audio_may_end_after_the_first_utterances(tmp_path: Path) -> None:
+    speech = make_work(tmp_path)
+    shorter = replace(speech, audio=speech.audio[: 5 * FRAMES * FRAME])
+    assert shorter.audible == 5
+    held, codes = np.zeros(16, bool), np.zeros(16 * FRAMES, np.int16)
+    crops = Crops(shorter, codes, held, "cpu")
+    drawn = [crops.draw(4) for _ in range(20)]
+    assert max(int(rows.max()) for _, rows, _ in drawn) < 5 * FRAMES
