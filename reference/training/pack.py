@@ -74,11 +74,19 @@ def voices(
         for index, name in enumerate(names):
             utterance = np.flatnonzero(candidates["speaker"] == index)[0]
             begin = first[utterance] + VOICE_BEGIN
-            values = np.zeros((VOICE_FRAMES + 1, config.n_codebooks), dtype=np.int64)
-            values[:-1] = codes[begin : begin + VOICE_FRAMES].astype(np.int64) + SPECIAL_CODES
-            values[-1, 0] = END_VALUE
-            made[name] = table[values + np.array(config.code_offsets)].sum(axis=1)
+            made[name] = voice_rows(codes[begin : begin + VOICE_FRAMES], config, table)
     return made
+
+
+def voice_rows(
+    codes: NDArray[np.integer], config: ModelConfig, table: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Codes [F, 37] of speech, without the +2 -> rows [F + 1, dim] of a voice prompt."""
+    values = np.zeros((len(codes) + 1, config.n_codebooks), dtype=np.int64)
+    values[:-1] = codes.astype(np.int64) + SPECIAL_CODES
+    values[-1, 0] = END_VALUE
+    rows: NDArray[np.float32] = table[values + np.array(config.code_offsets)].sum(axis=1)
+    return rows
 
 
 def fingerprint(out: Path) -> dict[str, Any]:
