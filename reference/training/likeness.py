@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flowvox.config import SPECIAL_CODES
 from flowvox.eval.speaker import SpeakerEmbedder, similarity
 from flowvox.noise import frame_noise
 from flowvox.prompt import build_prompt, prompt_embeddings, spoken_text
 from flowvox.reference.checkpoint import Checkpoint
-from flowvox.reference.generate import decode_audio, generate
+from flowvox.reference.flow import quantize_latents
+from flowvox.reference.generate import decode_audio, generate, teacher_forced
 from flowvox.reference.model import VoxtralTTS
 from flowvox.reference.training.corpus import Corpus
 from flowvox.reference.training.kokoro import Kokoro, read_styles, read_weights
@@ -35,8 +37,8 @@ Audio = NDArray[np.float32]
 Vector = NDArray[np.float32]
 
 
-class FreeSpeech:
-    """The checkpoint's own speech: text and the rows [N, dim] of a voice -> samples."""
+class Speaker:
+    """The checkpoint speaks in fp32 with seed 1: text and the rows [N, dim] of a voice -> samples."""
 
     def __init__(self, checkpoint: Checkpoint, model: VoxtralTTS) -> None:
         self.model, self.config = model, checkpoint.config
@@ -44,13 +46,28 @@ class FreeSpeech:
         self.noise = torch.from_numpy(frame_noise(1, MOST_FRAMES, self.config.codec.acoustic_dim))
 
     @torch.inference_mode()
-    def say(self, text: str, rows: NDArray[np.float32]) -> Audio:
-        """Free-running in fp32 with seed 1, at most MOST_FRAMES frames."""
+    def prompt(self, text: str, rows: NDArray[np.float32]) -> torch.Tensor:
+        """Embeddings [P, dim]."""
         ids = self.tokenizer.encode(spoken_text(text, self.config))
         prompt = build_prompt(ids, len(rows))
         tokens = self.model.backbone.embed_tokens(torch.tensor(prompt)).numpy()
-        embeddings = torch.from_numpy(prompt_embeddings(prompt, tokens, rows))
-        return decode_audio(self.model, generate(self.model, embeddings, self.noise).codes)
+        return torch.from_numpy(prompt_embeddings(prompt, tokens, rows))
+
+    def say(self, text: str, rows: NDArray[np.float32]) -> Audio:
+        """Free-running, at most MOST_FRAMES frames."""
+        made = generate(self.model, self.prompt(text, rows), self.noise)
+        return decode_audio(self.model, made.codes)
+
+    def follow(self, text: str, rows: NDArray[np.float32], codes: NDArray[np.int32]) -> Audio:
+        """What it would say next after each beginning of `codes` [K, 37]; at most MOST_FRAMES - 1."""
+        given = torch.from_numpy(codes[: MOST_FRAMES - 1])
+        noise = self.noise[: len(given) + 1]
+        told = teacher_forced(self.model, self.prompt(text, rows), given, noise)
+        first = SPECIAL_CODES  # END is no frame
+        semantic = told.semantic_logits[:-1, first : self.config.semantic_rows].argmax(-1)
+        acoustic = quantize_latents(told.latents[:-1], self.config.codec.acoustic_codebook_size)
+        said = torch.cat([semantic[:, None], acoustic], dim=1).numpy().astype(np.int32)
+        return decode_audio(self.model, said)
 
 
 def middle(vectors: Iterable[Vector]) -> Vector:
@@ -69,7 +86,7 @@ def likenesses(free: Iterable[Vector], teachers: Mapping[str, Vector]) -> dict[s
 
 
 def unseen(
-    work: Path, speech: FreeSpeech, embedder: SpeakerEmbedder, teachers: Mapping[str, Vector]
+    work: Path, speaker: Speaker, embedder: SpeakerEmbedder, teachers: Mapping[str, Vector]
 ) -> dict[str, dict[str, float]]:
     """For each unseen voice of Kokoro (`work`/kokoro.onnx, voices): how its free speech is like it, and
     like the trained voices' teachers."""
@@ -81,15 +98,15 @@ def unseen(
     counts = corpus.phoneme_counts
     fitting = corpus.held_out & (counts >= SHORTEST) & (counts <= LONGEST)
     sentences = np.flatnonzero(fitting)[: SPOKEN + 1]
-    table = speech.model.backbone.state_dict()[CODE_EMBEDDINGS].numpy()
+    table = speaker.model.backbone.state_dict()[CODE_EMBEDDINGS].numpy()
     result = {}
     for name in UNSEEN:
         recordings = [recorded(kokoro, styles[name], corpus, int(s)) for s in sentences]
         with torch.inference_mode():
-            codes = speech.model.codec.encode(torch.from_numpy(recordings[0])[None])[0].numpy()
-        rows = voice_rows(codes[VOICE_BEGIN:][:VOICE_FRAMES], speech.config, table)
+            codes = speaker.model.codec.encode(torch.from_numpy(recordings[0])[None])[0].numpy()
+        rows = voice_rows(codes[VOICE_BEGIN:][:VOICE_FRAMES], speaker.config, table)
         own = middle(embedder.embed(samples, RATE) for samples in recordings[1:])
-        said = [speech.say(texts[s], rows) for s in sentences[1:]]
+        said = [speaker.say(texts[s], rows) for s in sentences[1:]]
         vectors = [embedder.embed(samples, RATE) for samples in said if len(samples)]
         result[name] = likenesses(vectors, {"itself": own, **teachers})
     return result

@@ -1,9 +1,9 @@
 """Stage `score`: the codec on sentences that no training saw, by the models that listen.
 
 How well the model speaks is measured by `flowvox eval`; here is what that cannot see: the teacher's
-recordings themselves, their codes decoded, audio -> encoder -> codes -> decoder -> audio, and whether
-free speech has the recordings' voices. The sentences are of the suite `standard`, spoken by the
-phase-locked teacher.
+recordings themselves, their codes decoded, audio -> encoder -> codes -> decoder -> audio, what the
+model says when it follows their codes, and whether its free speech has the recordings' voices. The
+sentences are of the suite `standard`, spoken by the phase-locked teacher.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from flowvox.reference.model import load_model
 from flowvox.reference.training.likeness import (
     RATE,
     Audio,
-    FreeSpeech,
+    Speaker,
     Vector,
     likenesses,
     middle,
@@ -93,14 +93,14 @@ class Listeners:
 
 @torch.inference_mode()
 def score(work: Path, out: Path) -> dict[str, Any]:
-    """WER and DistillMOS of recordings, decoded codes, resynthesis and free speech, and whose voices
-    they are; writes `out`/scores.json.
+    """WER and DistillMOS of recordings, decoded codes, resynthesis, speech that follows the recordings'
+    codes and free speech, and whose voices they are; writes `out`/scores.json.
 
     Voices that no training heard are scored, too, where `work` has the first teacher (stage `teacher`).
     """
     checkpoint, listeners = Checkpoint.open(out), Listeners()
     model = load_model(checkpoint)
-    speech = FreeSpeech(checkpoint, model)
+    speaker = Speaker(checkpoint, model)
     said: dict[str, list[str]] = {}
     heard: dict[str, dict[str, Heard]] = {}
     for voice, text, recorded, codes in spoken(work):
@@ -109,7 +109,8 @@ def score(work: Path, out: Path) -> dict[str, Any]:
             "recorded": recorded,
             "decoded": decode_audio(model, codes),
             "resynthesized": decode_audio(model, own),
-            "free": speech.say(text, checkpoint.voice(voice)),
+            "followed": speaker.follow(text, checkpoint.voice(voice), codes),
+            "free": speaker.say(text, checkpoint.voice(voice)),
         }
         said.setdefault(voice, []).append(text)
         for name, wave in waves.items():
@@ -127,6 +128,6 @@ def score(work: Path, out: Path) -> dict[str, Any]:
         },
     }
     if (work / "kokoro.onnx").exists():
-        result["unseen"] = unseen(work, speech, listeners.embedder, teachers)
+        result["unseen"] = unseen(work, speaker, listeners.embedder, teachers)
     write_beside(out / "scores.json", (json.dumps(result, indent=1) + "\n").encode())
     return result
