@@ -85,7 +85,10 @@ class Listeners:
         self.recognizer, self.judge, self.embedder = Whisper(), DistillMOS(), Resemblyzer()
 
     def hear(self, samples: Audio, heard: Heard) -> None:
-        """Add an utterance."""
+        """Add an utterance; of one without samples, that nothing was understood."""
+        if not len(samples):
+            heard.texts.append("")
+            return
         heard.texts.append(self.recognizer.transcribe(samples, RATE))
         heard.natural.append(self.judge.score(samples, RATE)["distillmos"])
         heard.voices.append(self.embedder.embed(samples, RATE))
