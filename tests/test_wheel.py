@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-LARGEST_WHEEL = 13_000_000
+LARGEST_WHEEL = 14_000_000
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ CODEC_FRAMES = 12  # frames a chunk in the long run (runtime.plan.chunk_sizes)
 GUIDED = 2
 TOKENS = 3
 # Nodes of the exported graphs; those that only change types or names are folded away.
-BACKBONE_NODES, FLOW_NODES, CODEC_NODES = 13, 27, 330  # a layer; a layer and evaluation; a call
+BACKBONE_NODES, FLOW_NODES = 13, 27  # a layer; a layer and evaluation
+CODEC_NODES, CODEC_LAYER_NODES = 130, 25  # a call; a layer and call
 PREPARED_NODES = 26  # of the flow head, once a frame
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
@@ -82,10 +83,11 @@ def frame_products(config: ModelConfig, recipe: Recipe, steps: int) -> list[Prod
 
 def nodes(config: ModelConfig, steps: int) -> dict[str, float]:
     """Graph nodes a frame, by stage."""
+    layers = sum(stage.n_layers for stage in config.codec.decoder_stages)
     return {
         "backbone": BACKBONE_NODES * config.backbone.n_layers,
         "flow": FLOW_NODES * config.flow.n_layers * steps + PREPARED_NODES,
-        "codec": CODEC_NODES / CODEC_FRAMES,
+        "codec": (CODEC_NODES + CODEC_LAYER_NODES * layers) / CODEC_FRAMES,
     }
 
 

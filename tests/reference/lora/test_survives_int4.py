@@ -71,8 +71,9 @@ def test_a_voice_survives_int4(tiny: Path, tmp_path: Path) -> None:
         return np.stack([learned, judge(model, UNSEEN)])
 
     before, after, quantized = judged(base), judged(merged), judged(int4)
-    # On an unseen text the sound changes as much; which phoneme comes when is hardly the voice's.
+    # On an unseen text the sound changes as much; which phoneme comes when is hardly the voice's, and
+    # stays about as likely.
     of_the_voice = np.array([[True, True], [False, True]])
     assert (after < before / 2)[of_the_voice].all()
-    assert (after < before).all()
+    assert after[1, 0] < before[1, 0] + 0.2
     assert (before - quantized > 0.85 * (before - after))[of_the_voice].all()
