@@ -99,9 +99,8 @@ def utterance(
     if parameters is None:
         return None
     envelopes, voiced = frame_features(parameters)
-    audio, cycles = np.empty(0, np.float32), locked_phase(parameters.f0, len(envelopes) * FRAME)[1]
-    if audible:
-        audio, cycles = synthesize(parameters)
+    _, cycles, _ = locked_phase(parameters.f0, len(envelopes) * FRAME)
+    audio = synthesize(parameters)[0] if audible else np.empty(0, np.float32)
     return {
         "audio": np.round(np.clip(audio, -1, 1) * 32767).astype(np.int16),
         "codes": rounded(space.acoustic(envelopes, cycles, voiced)),

@@ -66,3 +66,9 @@ def test_all_are_found_and_read_back(micro: Checkpoint, quick: Path, tmp_path: P
         assert load_recipe(str(tmp_path / f"{name}.yaml")) == recipe
         assert Recipe.from_dict(recipe.to_dict(), name).name == name
     assert load_recipe(str(tmp_path / "small.yaml")).omits("codec_encoder")
+
+
+@pytest.mark.parametrize("name", ["embedded", "small"])
+def test_shipped_recipes_agree_on_the_codec(name: str) -> None:
+    rules = load_recipe(name).rules
+    assert tuple(rule for rule in rules if rule.component.startswith("codec")) == shipped.LEFT_OUT
