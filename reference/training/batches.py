@@ -16,7 +16,7 @@ from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.speech import PRESETS, Speech
 
 BOS, AUDIO, BEGIN_AUDIO, REPEAT_TEXT, NEXT_TEXT = 1, 24, 25, 35, 36
-LONGEST_FRAMES = 190
+LONGEST_FRAMES = 420
 SHORTEST_DONOR = 45  # frames of an utterance that voice prompts are cut from
 NOISY_SHARE, NOISE_LEVELS = 0.3, 1.5  # history frames that are disturbed, and by how much
 WRONG_SEMANTIC_SHARE = 0.04

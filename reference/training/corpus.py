@@ -6,11 +6,13 @@ is Kokoro's. The tokenizer's vocabulary is learned from the same sentences.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tiktoken
@@ -54,6 +56,30 @@ class Corpus:
         with np.load(path) as arrays:
             return cls(**{field.name: arrays[field.name] for field in fields(cls)})
 
+    def save(self, path: Path) -> None:
+        """Write corpus.npz."""
+        np.savez_compressed(
+            path, **{field.name: getattr(self, field.name) for field in fields(self)}
+        )
+
+    def extended(self, texts: list[str], encoder: tiktoken.Encoding) -> Corpus:
+        """With more texts, as training sentences without phonemes."""
+        none = np.zeros(len(texts), bool)
+        more = dataclasses.replace(
+            self,
+            **tokenized(texts, encoder),
+            phonemes=np.empty(0, np.uint8),
+            phoneme_counts=np.zeros(len(texts), np.int64),
+            british=none,
+            held_out=none,
+        )
+        return Corpus(
+            **{
+                f.name: np.concatenate([getattr(self, f.name), getattr(more, f.name)])
+                for f in fields(self)
+            }
+        )
+
 
 def text_encoder(tokens: list[bytes]) -> tiktoken.Encoding:
     """The tokenizer over our vocabulary, without the special ids' offset."""
@@ -89,6 +115,19 @@ def owners(ranks: list[int], encoder: tiktoken.Encoding) -> tuple[list[int], lis
     return word, size
 
 
+def tokenized(texts: list[str], encoder: tiktoken.Encoding) -> dict[str, NDArray[Any]]:
+    """The fields of Corpus that the texts themselves give."""
+    ranks = [encoder.encode_ordinary(text) for text in texts]
+    owned = [owners(r, encoder) for r in ranks]
+    return {
+        "tokens": np.array([x for r in ranks for x in r], np.uint16),
+        "word": np.array([x for word, _ in owned for x in word], np.uint8),
+        "size": np.array([x for _, size in owned for x in size], np.uint8),
+        "token_counts": np.array([len(r) for r in ranks]),
+        "words": np.array([len(text.split()) for text in texts]),
+    }
+
+
 def build(work: Path, exclude: set[str], vocabulary: list[bytes] | None, processes: int) -> None:
     """Write `work`/corpus.npz, texts.json and vocabulary.json.
 
@@ -104,20 +143,13 @@ def build(work: Path, exclude: set[str], vocabulary: list[bytes] | None, process
 
 def write(work: Path, rows: list[tuple[str, bool, list[int]]], vocabulary: list[bytes]) -> None:
     """The files of `build`."""
-    encoder = text_encoder(vocabulary)
-    ranks = [encoder.encode_ordinary(text) for text, _, _ in rows]
-    owned = [owners(r, encoder) for r in ranks]
-    np.savez_compressed(
-        work / "corpus.npz",
-        tokens=np.array([x for r in ranks for x in r], np.uint16),
-        word=np.array([x for word, _ in owned for x in word], np.uint8),
-        size=np.array([x for _, size in owned for x in size], np.uint8),
-        token_counts=np.array([len(r) for r in ranks]),
+    texts = [text for text, _, _ in rows]
+    Corpus(
+        **tokenized(texts, text_encoder(vocabulary)),
         phonemes=np.array([x for _, _, ids in rows for x in ids], np.uint8),
         phoneme_counts=np.array([len(ids) for _, _, ids in rows]),
-        words=np.array([len(text.split()) for text, _, _ in rows]),
         british=np.array([british for _, british, _ in rows]),
-        held_out=np.array([is_held_out(text) for text, _, _ in rows]),
-    )
-    (work / "texts.json").write_text(json.dumps([text for text, _, _ in rows]), "utf-8")
+        held_out=np.array([is_held_out(text) for text in texts]),
+    ).save(work / "corpus.npz")
+    (work / "texts.json").write_text(json.dumps(texts), "utf-8")
     (work / "vocabulary.json").write_text(json.dumps([t.hex() for t in vocabulary]), "utf-8")

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from flowvox.reference.training.alignment import spoken_tokens
 from flowvox.reference.training.corpus import Corpus
+from flowvox.reference.training.locked.chains import add_chains
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
 from flowvox.reference.training.locked.synth import FRAME, locked_phase, synthesize
@@ -135,6 +136,7 @@ def build(work: Path, sentences: int, processes: int) -> None:
     tasks = [(numbered[i : i + 500], phase) for i in range(0, len(numbered), 500)]
     with ProcessPoolExecutor(processes) as pool:
         rows = [row for part in pool.map(_part, tasks) for row in part]
+    rows += add_chains(folder, rows)
     write(folder, rows, Semantics.load(work / "export" / "semantics.npz"))
 
 
