@@ -20,6 +20,7 @@ LONGEST_FRAMES = 420
 SHORTEST_DONOR = 45  # frames of an utterance that voice prompts are cut from
 NOISY_SHARE, NOISE_LEVELS = 0.3, 1.5  # history frames that are disturbed, and by how much
 WRONG_SEMANTIC_SHARE = 0.04
+LATE_END = 0.25  # chance that END comes a frame later than it is due, and again a frame later
 LENGTH_SPREAD = 0.06  # a batch holds utterances of nearly one length
 
 
@@ -133,6 +134,9 @@ class Sampler:
         u = torch.from_numpy(utterances).to(device)
         frames, texts = d.lengths[u], d.token_count[u]
         if disturb:
+            # Silence that goes on, so that END is still to be expected after it was missed.
+            late = torch.rand(len(u), 3, device=device) < LATE_END
+            frames = frames + late.long().cumprod(1).sum(1)
             voice = torch.randint(self.voice[0], self.voice[1] + 1, (len(u),), device=device)
         else:
             voice = torch.full((len(u),), sum(self.voice) // 2, device=device)
@@ -162,7 +166,7 @@ class Sampler:
         ids = torch.where(p == repeat + 1, BEGIN_AUDIO, ids)
         is_code = in_voice | is_end_row | is_history
         source = torch.where(
-            is_history, d.starts[u][:, None] + p - begin, voice_first[:, None] + p - 2
+            is_history, self._spoken_in(u, p - begin), voice_first[:, None] + p - 2
         )
         source = source.clamp(0, len(d.codes) - 1)[is_code]
         values = torch.cat([d.semantic[source, None].long(), d.codes[source].long()], 1)
@@ -175,7 +179,7 @@ class Sampler:
         values[ends, 0] = END_VALUE
         predicts = (p >= begin - 1) & (p < end)
         is_end = (p == end - 1)[predicts]
-        target = (d.starts[u][:, None] + p - begin + 1)[predicts][~is_end]
+        target = self._spoken_in(u, p - begin + 1)[predicts][~is_end]
         semantic = torch.full_like(is_end, END_VALUE, dtype=torch.long)
         semantic[~is_end] = d.semantic[target].long() + SPECIAL_CODES
         where = predicts & (p != end - 1)
@@ -199,6 +203,11 @@ class Sampler:
             key=key,
             next_key=torch.where(key >= 0, torch.minimum(key + 1, repeat[row, 0] - 1), -1),
         )
+
+    def _spoken_in(self, u: Tensor, frame: Tensor) -> Tensor:
+        """Rows of the corpus: frame [B, S] of each utterance [B]; after the last frame, the last."""
+        last = self.data.lengths[u][:, None] - 1
+        return self.data.starts[u][:, None] + torch.minimum(frame, last)
 
     def _disturbed(self, values: Tensor, history: Tensor) -> Tensor:
         """Some frames of the history are made wrong, as they will be when it runs freely."""

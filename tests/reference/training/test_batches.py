@@ -78,6 +78,22 @@ def test_hidden_states_equal_the_references(work: Path) -> None:
             assert targets.tolist() == [*(spoken[:, 0] + SPECIAL_CODES).tolist(), END_VALUE]
 
 
+def test_end_may_be_late_after_more_of_the_last_frame(work: Path) -> None:
+    data = Utterances(work, "cpu")
+    sampler = Sampler(data, ModelConfig.load(work / "params.json"), 600, voice=(10, 18), seed=0)
+    torch.manual_seed(4)
+    utterances = np.tile(sampler.training, 8)
+    batch = sampler.collate(utterances, disturb=True)
+    targets = batch.semantic.split(
+        (batch.is_end.nonzero().squeeze(1).diff(prepend=torch.tensor([-1]))).tolist()
+    )
+    assert {len(row) - 1 for row in targets} == {FRAMES, FRAMES + 1, FRAMES + 2, FRAMES + 3}
+    for utterance, row in zip(utterances, targets, strict=True):
+        own = data.semantic[utterance * FRAMES :][:FRAMES].long() + SPECIAL_CODES
+        more = own[-1:].expand(len(row) - 1 - FRAMES)
+        assert row.tolist() == [*own.tolist(), *more.tolist(), END_VALUE]
+
+
 def test_velocity_and_embeddings_equal_the_references(work: Path) -> None:
     torch.manual_seed(3)
     model = LanguageModel(ModelConfig.load(work / "params.json"), FROM_NOTHING)
