@@ -12,14 +12,19 @@ import torch
 from flowvox.config import ModelConfig
 
 
-def corpus(arguments: argparse.Namespace) -> None:
+def _judged() -> set[str]:
+    """`text_hash` of everything that the suites judge."""
     from flowvox.eval.suite import list_suites, load_suite
-    from flowvox.reference.training.corpus import build
     from flowvox.reference.training.text import parts_of, text_hash
 
     judged = [s.text for name in list_suites() for s in load_suite(name).sentences]
-    exclude = {text_hash(part) for text in judged for part in parts_of(text)}
-    build(arguments.work, exclude, None, arguments.threads)
+    return {text_hash(part) for text in judged for part in parts_of(text)}
+
+
+def corpus(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.corpus import build
+
+    build(arguments.work, _judged(), None, arguments.threads)
 
 
 def teacher(arguments: argparse.Namespace) -> None:
@@ -100,7 +105,7 @@ def locked_space(arguments: argparse.Namespace) -> None:
 def locked(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.locked.corpus import build
 
-    build(arguments.work, arguments.sentences, arguments.threads)
+    build(arguments.work, _judged(), arguments.sentences, arguments.threads)
 
 
 def locked_front(arguments: argparse.Namespace) -> None:

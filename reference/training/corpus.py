@@ -62,8 +62,13 @@ class Corpus:
             path, **{field.name: getattr(self, field.name) for field in fields(self)}
         )
 
-    def extended(self, texts: list[str], encoder: tiktoken.Encoding) -> Corpus:
-        """With more texts, as training sentences without phonemes."""
+    def extended(
+        self,
+        texts: list[str],
+        encoder: tiktoken.Encoding,
+        held_out: NDArray[np.bool_] | None = None,
+    ) -> Corpus:
+        """With more texts, without phonemes; all of them to train on unless `held_out` [len(texts)]."""
         none = np.zeros(len(texts), bool)
         more = dataclasses.replace(
             self,
@@ -71,7 +76,7 @@ class Corpus:
             phonemes=np.empty(0, np.uint8),
             phoneme_counts=np.zeros(len(texts), np.int64),
             british=none,
-            held_out=none,
+            held_out=none if held_out is None else held_out,
         )
         return Corpus(
             **{

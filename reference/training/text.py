@@ -28,9 +28,14 @@ _UNSPEAKABLE = re.compile(r"\b[A-Z]{2,}\b|[A-Za-z]{16}|--|\b[b-hj-zB-HJ-Z]\b")
 _WORD = re.compile(r"[A-Za-z']+")
 
 
+def words_of(text: str) -> list[str]:
+    """The words as they are written, without punctuation."""
+    return _WORD.findall(text)
+
+
 def normalized(text: str) -> str:
     """Lower-case words only: two texts that sound alike compare equal."""
-    return " ".join(_WORD.findall(text.lower()))
+    return " ".join(words_of(text.lower()))
 
 
 def text_hash(text: str) -> str:

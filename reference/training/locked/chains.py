@@ -18,6 +18,7 @@ from flowvox.reference.training.corpus import Corpus, text_encoder
 SHARE = 0.16  # of all frames, besides the utterances themselves
 FRAMES = (110, 420)  # shortest and longest chain that is aimed at
 MOST_WORDS = 120
+MOST_TRIES = 10  # chains that are drawn for each utterance that there is
 
 
 def draw(
@@ -25,12 +26,15 @@ def draw(
 ) -> list[list[int]]:
     """Which utterances follow each other: indices into the arrays [N], chain by chain.
 
-    A chain has one voice, at least two utterances, at most MOST_WORDS words and FRAMES[1] frames.
+    A chain has one voice, at least two utterances, at most MOST_WORDS words and FRAMES[1] frames. There
+    are none where hardly two utterances are short enough to follow each other.
     """
     rng = np.random.default_rng([8, seed])
     left, chains = SHARE * frames.sum(), []
     of_voice = [np.flatnonzero(voice == v) for v in range(voice.max() + 1)]
-    while left > 0:
+    for _ in range(MOST_TRIES * len(frames)):
+        if left <= 0:
+            break
         target = rng.integers(*FRAMES)
         candidates = of_voice[voice[rng.integers(len(voice))]]
         members = rng.choice(candidates, 16).tolist()

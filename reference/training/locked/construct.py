@@ -6,7 +6,7 @@ and a transposed convolution with a stride of 2 tells even steps from odd ones, 
 decoder can be written down. Per stage the stream holds:
 
     25 Hz    components of the half frame's log gains; which half it is; its pitch, made a one-hot
-    50 Hz    components of two subframes' log gains; pitch one-hot, per quarter
+    50 Hz    components of two subframes' log gains; which quarter it is; pitch one-hot, per quarter
     100 Hz   coefficients of a lapped transform; components of the log gains; the place in the frame
 
 The coefficients begin as the excitation's. Layers 1 to 3 multiply them, in place, by the harmonic
@@ -48,7 +48,8 @@ ONE = 60.0  # how large a constant 1 is in the stream: it keeps the norm of ever
 FAINT = 0.1  # scale of the log gains' components at 25 Hz
 CALM = 0.15  # and later on
 HOT = 4.0  # how large a pitch one-hot is in the stream
-STEEP, OFF, ON = 100.0, 0.35, 0.65  # slope of the hinges that sharpen it; below is 0, above is 1
+SURE = 20.0  # a gate of this size is open
+STEEP, OFF, ON = 100.0, 0.2, 0.45  # slope of the hinges that sharpen it; below is 0, above is 1
 
 
 def transform() -> tuple[Tensor, Tensor, Tensor]:
@@ -80,9 +81,12 @@ class Layout:
         self.dim = dim
         self.hot = dim - 2 * PITCHES  # at 25 Hz: one-hots of both halves; before them
         self.raw = self.hot - PITCHES  # the pitch as the front tells it
-        self.half = self.raw - 2  # and a constant that is in one of two dimensions
-        self.of_half = self.half  # number of components
-        self.hot_quarter = self.of_pair = dim - 4 * PITCHES  # at 50 Hz
+        self.half = self.raw - 2  # and a constant that is in one of two dimensions, nearly ONE
+        self.of_half = self.sure = self.half - 2  # the same, exactly; number of components
+        self.hot_quarter = dim - 4 * PITCHES  # at 50 Hz
+        self.of_pair = self.quarter = (
+            self.hot_quarter - 4
+        )  # the constant, in one of four dimensions
         self.place = dim - SUBFRAMES  # at 100 Hz
         self.log_gains = slice(COEFFICIENTS, self.place)
 
@@ -90,9 +94,10 @@ class Layout:
         """Of 25, 50 and 100 Hz, [dim]: what makes all that a stream holds about 1."""
         half, quarter, patch = torch.ones(3, self.dim)
         half[: self.of_half] = 1 / (2 * FAINT)
-        half[self.half : self.raw] = 1 / ONE
+        half[self.sure : self.raw] = 1 / ONE
         half[self.hot :] = 1 / HOT
         quarter[: self.of_pair] = 1 / (2 * CALM)
+        quarter[self.quarter : self.hot_quarter] = 1 / ONE
         quarter[self.hot_quarter :] = 1 / HOT
         patch[:COEFFICIENTS] = 5
         patch[self.log_gains] = 1 / (2 * CALM)
@@ -197,6 +202,7 @@ def _make_one_hot(at: Layout, layer: Units) -> None:
     one = eye[at.half : at.raw].sum(0) / ONE
     for h in range(2):
         here, hot = eye[at.half + h] / ONE, eye[at.hot + h * PITCHES :][:PITCHES]
+        layer.add(SURE * here[None], here[None], ONE / SURE * eye[at.sure + h][None])
         for knot, sign in ((OFF, 1), (ON, -1)):
             gate = STEEP * (eye[at.raw : at.hot] + here - (1 + knot) * one)
             out = sign * HOT / (STEEP * (ON - OFF)) * hot
@@ -212,7 +218,8 @@ def _quarters(at: Layout, levels: Levels, half: Tensor, pair: Tensor) -> Tensor:
         h, odd = divmod(q, 2)
         kernel[: at.of_half, : at.of_pair, odd] = CALM / FAINT * (pair.T @ parts[odd]).T
         hot, here = at.hot + h * PITCHES, at.hot_quarter + q * PITCHES
-        kernel[hot : hot + PITCHES, : at.of_pair, odd] = CALM / HOT * (pair.T @ constant[q])
+        kernel[at.sure + h, : at.of_pair, odd] = CALM / ONE * (pair.T @ constant[q])
+        kernel[at.sure + h, at.quarter + q, odd] = 1
         kernel[hot : hot + PITCHES, here : here + PITCHES, odd] = torch.eye(PITCHES)
     return kernel
 
@@ -237,8 +244,8 @@ def _patches(at: Layout, sounds: Sounds, pair: Tensor, basis: Tensor) -> Tensor:
         if q:
             kernel[hot, :COEFFICIENTS, 0] += as_first[:, even - 1]
         kernel[hot, :COEFFICIENTS, 1] = as_second[:, odd] + as_first[:, even]
-        kernel[hot, at.place + even, 0] = ONE / HOT
-        kernel[hot, at.place + odd, 1] = ONE / HOT
+        kernel[at.quarter + q, at.place + even, 0] = 1
+        kernel[at.quarter + q, at.place + odd, 1] = 1
     kernel[at.hot_quarter + 3 * PITCHES :, :COEFFICIENTS, 2] = as_first[:, -1]
     return kernel
 

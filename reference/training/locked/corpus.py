@@ -20,14 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.reference.training.alignment import spoken_tokens
-from flowvox.reference.training.corpus import Corpus
+from flowvox.reference.training.corpus import Corpus, text_encoder
 from flowvox.reference.training.locked.chains import add_chains
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
+from flowvox.reference.training.locked.lists import lexicon_texts, read_lexicon
 from flowvox.reference.training.locked.synth import FRAME, locked_phase, synthesize
 from flowvox.reference.training.locked.teacher import Parameters, Teacher, warped
 from flowvox.reference.training.semantics import LABELS, Semantics
 from flowvox.reference.training.speech import Speech
+from flowvox.reference.training.text import is_held_out
 
 
 class Voice(NamedTuple):
@@ -122,17 +124,34 @@ def _part(task: tuple[list[tuple[int, str]], NDArray[np.float32]]) -> list[dict[
     return rows
 
 
-def build(work: Path, sentences: int, processes: int) -> None:
-    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio; writes `work`/locked."""
+def add_lists(folder: Path, exclude: set[str]) -> list[str]:
+    """Append `lexicon_texts` to `folder`'s corpus and texts; returns all texts."""
+    texts = json.loads((folder / "texts.json").read_text("utf-8"))
+    vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+    encoder = text_encoder([bytes.fromhex(token) for token in vocabulary])
+    added = lexicon_texts(read_lexicon(), texts, exclude, seed=14)
+    held_out = np.array([is_held_out(text) for text in added])
+    corpus = Corpus.load(folder / "corpus.npz").extended(added, encoder, held_out)
+    corpus.save(folder / "corpus.npz")
+    (folder / "texts.json").write_text(json.dumps(texts + added), "utf-8")
+    return texts + added
+
+
+def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None:
+    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio, and lists of rare words.
+
+    Writes `work`/locked. exclude: `text_hash` of texts that must not be trained on.
+    """
     folder = work / "locked"
     folder.mkdir(exist_ok=True)
     for name in ("corpus.npz", "texts.json", "vocabulary.json"):
         shutil.copy(work / name, folder / name)
     shape = resources.files("flowvox.reference.training.locked") / "params.json"
     (folder / "params.json").write_text(shape.read_text("utf-8"), encoding="utf-8")
-    texts = json.loads((work / "texts.json").read_text("utf-8"))[:sentences]
-    phase = mean_phase(Teacher(), texts[:40])
-    numbered = list(enumerate(texts))
+    count = len(json.loads((work / "texts.json").read_text("utf-8")))
+    texts = list(enumerate(add_lists(folder, exclude)))
+    numbered = texts[: min(sentences, count)] + texts[count:]
+    phase = mean_phase(Teacher(), [text for _, text in numbered[:40]])
     tasks = [(numbered[i : i + 500], phase) for i in range(0, len(numbered), 500)]
     with ProcessPoolExecutor(processes) as pool:
         rows = [row for part in pool.map(_part, tasks) for row in part]

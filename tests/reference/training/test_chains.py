@@ -26,6 +26,11 @@ def test_a_chain_has_one_voice_and_an_end(utterances: list[tuple[int, int]]) -> 
         assert words[chain].sum() <= chains.MOST_WORDS
 
 
+def test_no_chain_where_no_two_utterances_are_short_enough() -> None:
+    frames, words = np.full(6, 300), np.full(6, 40)
+    assert chains.draw(frames, words, np.zeros(6, int), seed=3) == []
+
+
 def rows_of(folder: Path) -> list[dict[str, object]]:
     """An utterance of 60 frames for each made-up sentence, its words in equal shares."""
     corpus = Corpus.load(folder / "corpus.npz")

@@ -125,6 +125,27 @@ def test_it_multiplies_excitation_and_gains() -> None:
     assert error.square().mean() < 0.05 * expected.square().mean()
 
 
+def test_a_pitch_between_two_levels_is_not_loud() -> None:
+    """A language model's frames may share the pitch between neighbours: 0.46 and 0.44, say."""
+    torch.manual_seed(0)
+    vectors = np.random.default_rng(0).standard_normal((512, 32)).astype(np.float32)
+    codec = new_codec(ModelConfig.load(PARAMS), vectors)
+    construct(codec, told_by(codec), stream(300, codec.config.dim), sounds())
+    clear = stream(15, codec.config.dim)
+    unsure = clear.clone()
+    unsure[7, PITCH] = 0.46 * F.one_hot(torch.tensor(3), LEVELS) + 0.44 * F.one_hot(
+        torch.tensor(4), LEVELS
+    )
+    peaks = []
+    for x in (clear, unsure):
+        y = x.T[None]
+        with torch.no_grad():
+            for block in list(codec.decoder_blocks)[2:]:
+                y = block(y)
+            peaks.append(codec.output_proj(y).abs().max())
+    assert peaks[1] < 2 * peaks[0]
+
+
 def test_a_feed_forward_holds_so_many_units() -> None:
     codec = new_codec(ModelConfig.load(PARAMS), np.zeros((512, 32), np.float32))
     layer, dim = codec.decoder_blocks[1].layers[0], codec.config.dim
