@@ -92,6 +92,17 @@ def text_encoder(tokens: list[bytes]) -> tiktoken.Encoding:
     return tiktoken.Encoding("tiny", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
 
 
+def append(folder: Path, texts: list[str], held_out: NDArray[np.bool_] | None = None) -> None:
+    """Add texts to `folder`'s corpus.npz and texts.json: `Corpus.extended`."""
+    vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+    encoder = text_encoder([bytes.fromhex(token) for token in vocabulary])
+    Corpus.load(folder / "corpus.npz").extended(texts, encoder, held_out).save(
+        folder / "corpus.npz"
+    )
+    known = json.loads((folder / "texts.json").read_text("utf-8"))
+    (folder / "texts.json").write_text(json.dumps(known + texts), "utf-8")
+
+
 def phonemize(task: tuple[int, list[str]]) -> list[tuple[str, bool, list[int]]]:
     """(sentence, British?, phoneme ids) of the sentences that the G2P can read."""
     from hibari import Hibari

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvox.reference.training.corpus import Corpus, text_encoder
+from flowvox.reference.training.corpus import Corpus, append
 
 SHARE = 0.16  # of all frames, besides the utterances themselves
 FRAMES = (110, 420)  # shortest and longest chain that is aimed at
@@ -77,9 +77,5 @@ def add_chains(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> list[
     drawn = [
         [rows[i] for i in chain] for chain in draw(frames, corpus.words[numbers], voices, seed)
     ]
-    vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-    encoder = text_encoder([bytes.fromhex(token) for token in vocabulary])
-    added = [" ".join(texts[row["sentence"]] for row in chain) for chain in drawn]
-    corpus.extended(added, encoder).save(folder / "corpus.npz")
-    (folder / "texts.json").write_text(json.dumps(texts + added), "utf-8")
+    append(folder, [" ".join(texts[row["sentence"]] for row in chain) for chain in drawn])
     return [joined(chain, corpus, len(texts) + i) for i, chain in enumerate(drawn)]

@@ -84,9 +84,7 @@ class Layout:
         self.half = self.raw - 2  # and a constant that is in one of two dimensions, nearly ONE
         self.of_half = self.sure = self.half - 2  # the same, exactly; number of components
         self.hot_quarter = dim - 4 * PITCHES  # at 50 Hz
-        self.of_pair = self.quarter = (
-            self.hot_quarter - 4
-        )  # the constant, in one of four dimensions
+        self.of_pair = self.quarter = self.hot_quarter - 4  # the constant, in one of four
         self.place = dim - SUBFRAMES  # at 100 Hz
         self.log_gains = slice(COEFFICIENTS, self.place)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.reference.training.alignment import spoken_tokens
-from flowvox.reference.training.corpus import Corpus, text_encoder
+from flowvox.reference.training.corpus import Corpus, append
 from flowvox.reference.training.locked.chains import add_chains
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
@@ -124,17 +124,11 @@ def _part(task: tuple[list[tuple[int, str]], NDArray[np.float32]]) -> list[dict[
     return rows
 
 
-def add_lists(folder: Path, exclude: set[str]) -> list[str]:
-    """Append `lexicon_texts` to `folder`'s corpus and texts; returns all texts."""
-    texts = json.loads((folder / "texts.json").read_text("utf-8"))
-    vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-    encoder = text_encoder([bytes.fromhex(token) for token in vocabulary])
+def add_lists(folder: Path, texts: list[str], exclude: set[str]) -> list[str]:
+    """`lexicon_texts` beside `texts`, appended to `folder`'s corpus; returns what was added."""
     added = lexicon_texts(read_lexicon(), texts, exclude, seed=14)
-    held_out = np.array([is_held_out(text) for text in added])
-    corpus = Corpus.load(folder / "corpus.npz").extended(added, encoder, held_out)
-    corpus.save(folder / "corpus.npz")
-    (folder / "texts.json").write_text(json.dumps(texts + added), "utf-8")
-    return texts + added
+    append(folder, added, np.array([is_held_out(text) for text in added]))
+    return added
 
 
 def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None:
@@ -148,10 +142,10 @@ def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None
         shutil.copy(work / name, folder / name)
     shape = resources.files("flowvox.reference.training.locked") / "params.json"
     (folder / "params.json").write_text(shape.read_text("utf-8"), encoding="utf-8")
-    count = len(json.loads((work / "texts.json").read_text("utf-8")))
-    texts = list(enumerate(add_lists(folder, exclude)))
-    numbered = texts[: min(sentences, count)] + texts[count:]
-    phase = mean_phase(Teacher(), [text for _, text in numbered[:40]])
+    texts = json.loads((work / "texts.json").read_text("utf-8"))
+    lists = add_lists(folder, texts, exclude)
+    phase = mean_phase(Teacher(), texts[:40])
+    numbered = [*enumerate(texts[:sentences]), *enumerate(lists, start=len(texts))]
     tasks = [(numbered[i : i + 500], phase) for i in range(0, len(numbered), 500)]
     with ProcessPoolExecutor(processes) as pool:
         rows = [row for part in pool.map(_part, tasks) for row in part]

@@ -17,9 +17,7 @@ from importlib import resources
 from flowvox.reference.training.text import name_sentences, text_hash, words_of
 
 LEXICONS = ("us_gold", "gb_gold")
-RARE = (
-    3  # words of the corpus that occur less often are in the lists as often as those that never do
-)
+RARE = 3  # a word that the corpus has less often counts like one that it never has
 USUAL_WORDS, NAME_SENTENCES = 20_000, 9_000
 LENGTHS = (1, 2, 3, 3, 4, 4, 5, 6, 7)  # words of a list, equally likely
 _ENTRY = re.compile(r"[A-Za-z][a-z]+('[a-z]+)?")
