@@ -20,18 +20,19 @@ LONGEST_FRAMES = 420
 SHORTEST_DONOR = 45  # frames of an utterance that voice prompts are cut from
 NOISY_SHARE, NOISE_LEVELS = 0.3, 1.5  # history frames that are disturbed, and by how much
 WRONG_SEMANTIC_SHARE = 0.04
-LATE_END = 0.25  # chance that END comes a frame later than it is due, and again a frame later
+OVERRUN_SHARE, LONGEST_OVERRUN = 0.25, 10  # utterances that go on after their END, and frames
 LENGTH_SPREAD = 0.06  # a batch holds utterances of nearly one length
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B sequences of S positions, right-padded; M frames in all, in row order.
+    """B sequences of S positions, right-padded; M frames and E ENDs in all, in row order.
 
     ids [B, S]: AUDIO where a voice row stands; is_token, is_code, predicts [B, S]; values [codes in the
-    input, 37]; semantic [M + B] (END after each utterance), is_end [M + B]; latents [M, 36]; phonemes
-    [M, 2] (this frame's first and third label); predicting [M]: row * S + position that predicts a
-    frame; key [M]: position of the token spoken in the frame, -1 where unknown; next_key [M].
+    input, 37]; is_history [codes in the input]: those of the M frames; semantic [M + E] (END after each
+    utterance, and after each frame that follows it nevertheless), is_end [M + E]; latents [M, 36];
+    phonemes [M, 2] (this frame's first and third label); row, position [M]: what predicts a frame;
+    key [M]: position of the token spoken in the frame, -1 where unknown; next_key [M].
     """
 
     ids: Tensor
@@ -134,11 +135,10 @@ class Sampler:
         u = torch.from_numpy(utterances).to(device)
         frames, texts = d.lengths[u], d.token_count[u]
         if disturb:
-            # Silence that goes on, so that END is still to be expected after it was missed.
-            late = torch.rand(len(u), 3, device=device) < LATE_END
-            frames = frames + late.long().cumprod(1).sum(1)
+            over, again = self._overruns(frames)
             voice = torch.randint(self.voice[0], self.voice[1] + 1, (len(u),), device=device)
         else:
+            over, again = torch.zeros_like(frames), torch.zeros_like(frames)
             voice = torch.full((len(u),), sum(self.voice) // 2, device=device)
         donor = d.donors[
             d.donor_first[u] + (torch.rand(len(u), device=device) * d.donor_count[u]).long()
@@ -151,7 +151,8 @@ class Sampler:
         repeat = text + texts[:, None]
         begin = repeat + 2
         end = begin + frames[:, None]
-        p = torch.arange(int(end.max()), device=device)[None]
+        after, last = end + over[:, None], frames[:, None] - 1
+        p = torch.arange(int(after.max()), device=device)[None]
         in_text = (p >= text) & (p < repeat)
         in_voice = (p >= 2) & (p < after_voice - 1)
         is_end_row = p == after_voice - 1
@@ -164,10 +165,9 @@ class Sampler:
         ids = torch.where(in_text, d.tokens[token].long() + SPECIALS, ids)
         ids = torch.where(p == repeat, REPEAT_TEXT, ids)
         ids = torch.where(p == repeat + 1, BEGIN_AUDIO, ids)
-        is_code = in_voice | is_end_row | is_history
-        source = torch.where(
-            is_history, self._spoken_in(u, p - begin), voice_first[:, None] + p - 2
-        )
+        is_code = in_voice | is_end_row | ((p >= begin) & (p < after))
+        frame = torch.where(p < end, p - begin, torch.minimum(again[:, None] + p - end, last))
+        source = torch.where(p < begin, voice_first[:, None] + p - 2, d.starts[u][:, None] + frame)
         source = source.clamp(0, len(d.codes) - 1)[is_code]
         values = torch.cat([d.semantic[source, None].long(), d.codes[source].long()], 1)
         history = is_history[is_code]
@@ -177,19 +177,19 @@ class Sampler:
         ends = is_end_row[is_code]
         values[ends] = 0
         values[ends, 0] = END_VALUE
-        predicts = (p >= begin - 1) & (p < end)
-        is_end = (p == end - 1)[predicts]
-        target = self._spoken_in(u, p - begin + 1)[predicts][~is_end]
+        predicts = (p >= begin - 1) & (p < after)
+        where = predicts & (p < end - 1)
+        is_end = ~where[predicts]
+        target = (d.starts[u][:, None] + p - begin + 1)[where]
         semantic = torch.full_like(is_end, END_VALUE, dtype=torch.long)
         semantic[~is_end] = d.semantic[target].long() + SPECIAL_CODES
-        where = predicts & (p != end - 1)
         row, position = where.nonzero(as_tuple=True)
         spoken = d.spoken[target].long()
         first_text = text[row, 0]
         key = torch.where(spoken >= 0, first_text + spoken, -1)
         return Batch(
             ids=ids,
-            is_token=(p < end) & ~is_code,
+            is_token=(p < after) & ~is_code,
             is_code=is_code,
             is_history=history,
             predicts=predicts,
@@ -204,10 +204,18 @@ class Sampler:
             next_key=torch.where(key >= 0, torch.minimum(key + 1, repeat[row, 0] - 1), -1),
         )
 
-    def _spoken_in(self, u: Tensor, frame: Tensor) -> Tensor:
-        """Rows of the corpus: frame [B, S] of each utterance [B]; after the last frame, the last."""
-        last = self.data.lengths[u][:, None] - 1
-        return self.data.starts[u][:, None] + torch.minimum(frame, last)
+    def _overruns(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(frames that utterances of `frames` [B] go on after their END [B], the first of them [B]).
+
+        END is due after each of them: without them, training has nothing after an END, and a model that
+        missed one says anything. Half of them stay at the last frame, half begin again somewhere.
+        """
+        count, device = len(frames), self.data.device
+        some = torch.rand(count, device=device) < OVERRUN_SHARE
+        over = some * torch.randint(1, LONGEST_OVERRUN + 1, (count,), device=device)
+        stay = torch.rand(count, device=device) < 0.5
+        somewhere = (torch.rand(count, device=device) * frames).long()
+        return over, torch.where(stay, frames - 1, somewhere)
 
     def _disturbed(self, values: Tensor, history: Tensor) -> Tensor:
         """Some frames of the history are made wrong, as they will be when it runs freely."""

@@ -47,11 +47,13 @@ def draw(
     return chains
 
 
-def joined(rows: list[dict[str, Any]], corpus: Corpus, sentence: int) -> dict[str, Any]:
-    """One row of `utterance`'s kind from several; `sentence`: the number of its text in the corpus."""
+def joined(rows: list[dict[str, Any]], counts: list[int], sentence: int) -> dict[str, Any]:
+    """One row of `utterance`'s kind from several.
+
+    counts: words of each text; sentence: the number of the whole text in the corpus.
+    """
     words, first = [], 0
-    for row in rows:
-        count = corpus.words[row["sentence"]]
+    for row, count in zip(rows, counts, strict=True):
         known = row["words"] == count
         words.append(np.where(known & (row["word"] >= 0), row["word"] + first, -1))
         first += count
@@ -78,4 +80,7 @@ def add_chains(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> list[
         [rows[i] for i in chain] for chain in draw(frames, corpus.words[numbers], voices, seed)
     ]
     append(folder, [" ".join(texts[row["sentence"]] for row in chain) for chain in drawn])
-    return [joined(chain, corpus, len(texts) + i) for i, chain in enumerate(drawn)]
+    return [
+        joined(chain, [int(corpus.words[row["sentence"]]) for row in chain], len(texts) + i)
+        for i, chain in enumerate(drawn)
+    ]

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from flowvox.reference.training.locked.chains import add_chains
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
 from flowvox.reference.training.locked.lists import lexicon_texts, read_lexicon
+from flowvox.reference.training.locked.long_sentences import COUNT, from_pieces, long_sentences
 from flowvox.reference.training.locked.synth import FRAME, locked_phase, synthesize
 from flowvox.reference.training.locked.teacher import Parameters, Teacher, warped
 from flowvox.reference.training.semantics import LABELS, Semantics
@@ -48,6 +49,7 @@ VOICES = {
 }
 TRIM = 10  # at 80 Hz: the teacher pads each sentence with 160 ms of silence in front
 MOST_PHONEMES = 380
+LINES = 500  # that a process says at a time
 AUDIBLE = 17000  # sentences that are synthesized, too, for the codec; of the others codes will do
 
 
@@ -114,14 +116,28 @@ def utterance(
     }
 
 
-def _part(task: tuple[list[tuple[int, str]], NDArray[np.float32]]) -> list[dict[str, Any]]:
-    (texts, phase), teacher, space = task, Teacher(), CodeSpace.load()
+class Line(NamedTuple):
+    """What a voice is to say: the number of the sentence in the corpus, and it or a piece of it."""
+
+    sentence: int
+    text: str
+    voice: int
+
+
+def _part(task: tuple[list[Line], NDArray[np.float32]]) -> list[dict[str, Any]]:
+    (lines, phase), teacher, space = task, Teacher(), CodeSpace.load()
     rows = []
-    for sentence, text in texts:
+    for sentence, text, voice in lines:
         audible = sentence < AUDIBLE
-        if row := utterance(teacher, space, phase, text, voice_of(text), audible=audible):
+        if row := utterance(teacher, space, phase, text, voice, audible=audible):
             rows.append({**row, "sentence": sentence})
     return rows
+
+
+def _say(pool: Executor, lines: list[Line], phase: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """Rows of `utterance`'s kind, in the order of the lines, without those that nobody can say."""
+    tasks = [(lines[i : i + LINES], phase) for i in range(0, len(lines), LINES)]
+    return [row for part in pool.map(_part, tasks) for row in part]
 
 
 def add_lists(folder: Path, texts: list[str], exclude: set[str]) -> list[str]:
@@ -131,8 +147,17 @@ def add_lists(folder: Path, texts: list[str], exclude: set[str]) -> list[str]:
     return added
 
 
+def add_long(folder: Path, texts: list[str], exclude: set[str]) -> dict[int, list[str]]:
+    """`long_sentences` of `texts`, appended to `folder`'s corpus: their pieces by their number."""
+    added = long_sentences(texts, exclude, COUNT, seed=16)
+    first = len(Corpus.load(folder / "corpus.npz"))
+    append(folder, [sentence for sentence, _ in added])
+    return {first + i: pieces for i, (_, pieces) in enumerate(added)}
+
+
 def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None:
-    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio, and lists of rare words.
+    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio, lists of rare words, and
+    long sentences.
 
     Writes `work`/locked. exclude: `text_hash` of texts that must not be trained on.
     """
@@ -146,10 +171,16 @@ def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None
     lists = add_lists(folder, texts, exclude)
     phase = mean_phase(Teacher(), texts[:40])
     numbered = [*enumerate(texts[:sentences]), *enumerate(lists, start=len(texts))]
-    tasks = [(numbered[i : i + 500], phase) for i in range(0, len(numbered), 500)]
     with ProcessPoolExecutor(processes) as pool:
-        rows = [row for part in pool.map(_part, tasks) for row in part]
-    rows += add_chains(folder, rows)
+        rows = _say(pool, [Line(number, text, voice_of(text)) for number, text in numbered], phase)
+        rows += add_chains(folder, rows)
+        long = add_long(folder, texts, exclude)
+        lines = [
+            Line(number, piece, voice_of(" ".join(pieces)))
+            for number, pieces in long.items()
+            for piece in pieces
+        ]
+        rows += from_pieces(long, _say(pool, lines, phase))
     write(folder, rows, Semantics.load(work / "export" / "semantics.npz"))
 
 

@@ -13,7 +13,7 @@ from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.prompt import build_prompt
 from flowvox.reference.training import alignment, semantics
 from flowvox.reference.training.alignment import spoken_tokens
-from flowvox.reference.training.batches import AUDIO, Sampler, Utterances
+from flowvox.reference.training.batches import AUDIO, LONGEST_OVERRUN, Sampler, Utterances
 from flowvox.reference.training.fast import embed_values, velocity
 from flowvox.reference.training.lm import ADAPTING, FROM_NOTHING, Expectation, LanguageModel
 
@@ -78,20 +78,35 @@ def test_hidden_states_equal_the_references(work: Path) -> None:
             assert targets.tolist() == [*(spoken[:, 0] + SPECIAL_CODES).tolist(), END_VALUE]
 
 
-def test_end_may_be_late_after_more_of_the_last_frame(work: Path) -> None:
+def test_after_every_frame_that_follows_the_end_another_end_is_due(work: Path) -> None:
     data = Utterances(work, "cpu")
     sampler = Sampler(data, ModelConfig.load(work / "params.json"), 600, voice=(10, 18), seed=0)
     torch.manual_seed(4)
     utterances = np.tile(sampler.training, 8)
     batch = sampler.collate(utterances, disturb=True)
-    targets = batch.semantic.split(
-        (batch.is_end.nonzero().squeeze(1).diff(prepend=torch.tensor([-1]))).tolist()
-    )
-    assert {len(row) - 1 for row in targets} == {FRAMES, FRAMES + 1, FRAMES + 2, FRAMES + 3}
-    for utterance, row in zip(utterances, targets, strict=True):
+    rows = batch.predicts.sum(1).tolist()
+    assert {n - FRAMES - 1 for n in rows} == set(range(LONGEST_OVERRUN + 1))
+    for utterance, targets in zip(utterances, batch.semantic.split(rows), strict=True):
         own = data.semantic[utterance * FRAMES :][:FRAMES].long() + SPECIAL_CODES
-        more = own[-1:].expand(len(row) - 1 - FRAMES)
-        assert row.tolist() == [*own.tolist(), *more.tolist(), END_VALUE]
+        assert targets.tolist() == [*own.tolist(), *[END_VALUE] * (len(targets) - FRAMES)]
+    assert len(batch.latents) == len(batch.key) == int((~batch.is_end).sum())
+    assert int(batch.is_history.sum()) == len(batch.latents)
+
+
+def test_what_follows_the_end_is_the_last_frame_or_the_utterance_again(work: Path) -> None:
+    data = Utterances(work, "cpu")
+    sampler = Sampler(data, ModelConfig.load(work / "params.json"), 600, voice=(10, 18), seed=0)
+    torch.manual_seed(4)
+    frames = torch.full((4000,), FRAMES)
+    over, again = sampler._overruns(frames)
+    assert 0.2 < (over > 0).float().mean() < 0.3
+    assert 0.45 < (again == FRAMES - 1).float().mean() < 0.6
+    assert again.unique().tolist() == list(range(FRAMES))
+    sampler._overruns = lambda frames: (torch.full_like(frames, 3), torch.full_like(frames, 1))  # type: ignore[method-assign]
+    utterance = sampler.training[:1]
+    batch = sampler.collate(utterance, disturb=True)
+    own = data.semantic[int(utterance[0]) * FRAMES :][:FRAMES].long() + SPECIAL_CODES
+    assert batch.values[-3:, 0].tolist() == own[1:4].tolist()
 
 
 def test_velocity_and_embeddings_equal_the_references(work: Path) -> None:

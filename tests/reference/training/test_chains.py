@@ -84,6 +84,6 @@ def test_words_that_nobody_counted_are_unknown(tmp_path: Path) -> None:
     corpus = Corpus.load(tmp_path / "corpus.npz")
     first, second = rows_of(tmp_path)[:2]
     first["words"] = 99  # the teacher reads another number of words than the text has
-    row = chains.joined([first, second], corpus, 16)
+    row = chains.joined([first, second], [int(n) for n in corpus.words[:2]], 16)
     assert (row["word"][:60] == -1).all()
     assert row["word"][60] == corpus.words[0]
