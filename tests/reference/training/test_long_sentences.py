@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.reference.training.made_up import make_work
 
+from flowvox.reference.training.corpus import Corpus
+from flowvox.reference.training.locked import corpus
 from flowvox.reference.training.locked.long_sentences import (
     PIECE_WORDS,
     WORDS,
@@ -84,6 +89,18 @@ def test_pieces_become_one_utterance_unless_one_is_missing() -> None:
     assert whole["words"] == 4
     assert whole["word"].tolist() == np.repeat([0, 1, 2, 3], 6).tolist()
     assert len(whole["codes"]) == len(whole["labels"]) == 24
+
+
+def test_they_are_appended_to_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_work(tmp_path)
+    monkeypatch.setattr(corpus, "COUNT", 5)
+    before = len(Corpus.load(tmp_path / "corpus.npz"))
+    added = corpus.add_long(tmp_path, TEXTS, set())
+    texts = json.loads((tmp_path / "texts.json").read_text("utf-8"))
+    assert list(added) == list(range(before, before + 5))
+    assert len(texts) == len(Corpus.load(tmp_path / "corpus.npz")) == before + 5
+    for number, pieces in added.items():
+        assert texts[number] == " ".join(pieces)
 
 
 @pytest.mark.parametrize("seed", [5, 6])
