@@ -135,10 +135,10 @@ class Sampler:
         u = torch.from_numpy(utterances).to(device)
         frames, texts = d.lengths[u], d.token_count[u]
         if disturb:
-            over, again = self._overruns(frames)
+            over = self._overruns(len(u))
             voice = torch.randint(self.voice[0], self.voice[1] + 1, (len(u),), device=device)
         else:
-            over, again = torch.zeros_like(frames), torch.zeros_like(frames)
+            over = torch.zeros_like(frames)
             voice = torch.full((len(u),), sum(self.voice) // 2, device=device)
         donor = d.donors[
             d.donor_first[u] + (torch.rand(len(u), device=device) * d.donor_count[u]).long()
@@ -151,7 +151,7 @@ class Sampler:
         repeat = text + texts[:, None]
         begin = repeat + 2
         end = begin + frames[:, None]
-        after, last = end + over[:, None], frames[:, None] - 1
+        after = end + over[:, None]
         p = torch.arange(int(after.max()), device=device)[None]
         in_text = (p >= text) & (p < repeat)
         in_voice = (p >= 2) & (p < after_voice - 1)
@@ -166,8 +166,8 @@ class Sampler:
         ids = torch.where(p == repeat, REPEAT_TEXT, ids)
         ids = torch.where(p == repeat + 1, BEGIN_AUDIO, ids)
         is_code = in_voice | is_end_row | ((p >= begin) & (p < after))
-        frame = torch.where(p < end, p - begin, torch.minimum(again[:, None] + p - end, last))
-        source = torch.where(p < begin, voice_first[:, None] + p - 2, d.starts[u][:, None] + frame)
+        frame = d.starts[u][:, None] + torch.minimum(p - begin, frames[:, None] - 1)
+        source = torch.where(p < begin, voice_first[:, None] + p - 2, frame)
         source = source.clamp(0, len(d.codes) - 1)[is_code]
         values = torch.cat([d.semantic[source, None].long(), d.codes[source].long()], 1)
         history = is_history[is_code]
@@ -204,18 +204,14 @@ class Sampler:
             next_key=torch.where(key >= 0, torch.minimum(key + 1, repeat[row, 0] - 1), -1),
         )
 
-    def _overruns(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """(frames that utterances of `frames` [B] go on after their END [B], the first of them [B]).
+    def _overruns(self, count: int) -> Tensor:
+        """How often each of `count` utterances repeats its last frame, END being due after each.
 
-        END is due after each of them: without them, training has nothing after an END, and a model that
-        missed one says anything. Half of them stay at the last frame, half begin again somewhere.
+        Without it, training has nothing after an END, and a model that missed one says anything.
         """
-        count, device = len(frames), self.data.device
+        device = self.data.device
         some = torch.rand(count, device=device) < OVERRUN_SHARE
-        over = some * torch.randint(1, LONGEST_OVERRUN + 1, (count,), device=device)
-        stay = torch.rand(count, device=device) < 0.5
-        somewhere = (torch.rand(count, device=device) * frames).long()
-        return over, torch.where(stay, frames - 1, somewhere)
+        return some * torch.randint(1, LONGEST_OVERRUN + 1, (count,), device=device)
 
     def _disturbed(self, values: Tensor, history: Tensor) -> Tensor:
         """Some frames of the history are made wrong, as they will be when it runs freely."""

@@ -166,7 +166,7 @@ class CodecConfig:
 class ModelConfig:
     """Everything params.json says, in the three parts of the model.
 
-    numbers: "words" where the model was trained on numbers in words only (a key of ours).
+    numbers: "words" where the model was trained on numbers and titles in words only (a key of ours).
     """
 
     backbone: BackboneConfig

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from flowvox.config import ModelConfig
 from flowvox.errors import PromptError, VoiceError
 from flowvox.numbers import in_words
+from flowvox.titles import titles_in_words
 
 BOS, AUDIO, BEGIN_AUDIO, REPEAT_AUDIO_TEXT, NEXT_AUDIO_TEXT = 1, 24, 25, 35, 36
 FIXED_TOKENS = 5  # a prompt has this many positions besides voice and text
@@ -40,10 +41,10 @@ def prompt_embeddings(
 
 
 def spoken_text(text: str, config: ModelConfig) -> str:
-    """The text as this model reads it: numbers in words where it was trained so.
+    """The text as this model reads it: numbers and titles in words where it was trained so.
 
     Doing it twice changes nothing. Raises PromptError where there is nothing to say.
     """
     if not text.strip():
         raise PromptError("the text is empty; give something to say")
-    return in_words(text) if config.numbers == "words" else text
+    return in_words(titles_in_words(text)) if config.numbers == "words" else text

@@ -86,27 +86,16 @@ def test_after_every_frame_that_follows_the_end_another_end_is_due(work: Path) -
     batch = sampler.collate(utterances, disturb=True)
     rows = batch.predicts.sum(1).tolist()
     assert {n - FRAMES - 1 for n in rows} == set(range(LONGEST_OVERRUN + 1))
-    for utterance, targets in zip(utterances, batch.semantic.split(rows), strict=True):
+    codes = batch.values.split(batch.is_code.sum(1).tolist())
+    for utterance, targets, values in zip(
+        utterances, batch.semantic.split(rows), codes, strict=True
+    ):
         own = data.semantic[utterance * FRAMES :][:FRAMES].long() + SPECIAL_CODES
         assert targets.tolist() == [*own.tolist(), *[END_VALUE] * (len(targets) - FRAMES)]
+        over = len(targets) - FRAMES - 1
+        assert values[len(values) - over :, 0].tolist() == own[-1:].tolist() * over
     assert len(batch.latents) == len(batch.key) == int((~batch.is_end).sum())
     assert int(batch.is_history.sum()) == len(batch.latents)
-
-
-def test_what_follows_the_end_is_the_last_frame_or_the_utterance_again(work: Path) -> None:
-    data = Utterances(work, "cpu")
-    sampler = Sampler(data, ModelConfig.load(work / "params.json"), 600, voice=(10, 18), seed=0)
-    torch.manual_seed(4)
-    frames = torch.full((4000,), FRAMES)
-    over, again = sampler._overruns(frames)
-    assert 0.2 < (over > 0).float().mean() < 0.3
-    assert 0.45 < (again == FRAMES - 1).float().mean() < 0.6
-    assert again.unique().tolist() == list(range(FRAMES))
-    sampler._overruns = lambda frames: (torch.full_like(frames, 3), torch.full_like(frames, 1))  # type: ignore[method-assign]
-    utterance = sampler.training[:1]
-    batch = sampler.collate(utterance, disturb=True)
-    own = data.semantic[int(utterance[0]) * FRAMES :][:FRAMES].long() + SPECIAL_CODES
-    assert batch.values[-3:, 0].tolist() == own[1:4].tolist()
 
 
 def test_velocity_and_embeddings_equal_the_references(work: Path) -> None:
