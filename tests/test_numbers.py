@@ -176,12 +176,12 @@ def test_time_grows_with_the_length_and_not_faster(unit: str) -> None:
     assert time.process_time() - started < 10
 
 
-def test_a_model_says_in_its_params_how_it_wants_numbers() -> None:
+def test_a_model_says_in_its_params_how_it_wants_numbers_and_titles() -> None:
     published, words = (
         ModelConfig.from_dict(micro_params() | key) for key in ({}, {"numbers": "words"})
     )
-    assert spoken_text("Bus 14", published) == "Bus 14"
-    assert spoken_text("Bus 14", words) == "Bus fourteen"
+    assert spoken_text("Dr. Who, bus 14", published) == "Dr. Who, bus 14"
+    assert spoken_text("Dr. Who, bus 14", words) == "Doctor Who, bus fourteen"
     with pytest.raises(PromptError, match="empty"):
         spoken_text(" \n", words)
 

@@ -8,10 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowvox.config import ModelConfig
-from flowvox.prompt import spoken_text
 from flowvox.titles import TITLES, titles_in_words
-from tests.conftest import micro_params
 
 
 @pytest.mark.parametrize(
@@ -55,11 +52,3 @@ def test_time_grows_with_the_length_and_not_faster() -> None:
     started = time.process_time()
     titles_in_words("Mr. " * 50_000)
     assert time.process_time() - started < 5
-
-
-def test_only_a_model_that_wants_words_gets_them() -> None:
-    published, words = (
-        ModelConfig.from_dict(micro_params() | key) for key in ({}, {"numbers": "words"})
-    )
-    assert spoken_text("Dr. Who has 2 hearts.", published) == "Dr. Who has 2 hearts."
-    assert spoken_text("Dr. Who has 2 hearts.", words) == "Doctor Who has two hearts."

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.reference.training.corpus import Corpus, append
+from flowvox.reference.training.text import is_held_out
 
 SHARE = 0.16  # of all frames, besides the utterances themselves
 FRAMES = (110, 420)  # shortest and longest chain that is aimed at
@@ -69,7 +70,10 @@ def joined(rows: list[dict[str, Any]], counts: list[int], sentence: int) -> dict
 
 
 def add_chains(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> list[dict[str, Any]]:
-    """Chains of the rows that are not held out; appends their texts to `folder`'s corpus and texts."""
+    """Chains of the rows that are not held out; appends their texts to `folder`'s corpus and texts.
+
+    A chain whose own text is held out, by its hash, is left out: nobody could tell that it was trained.
+    """
     corpus = Corpus.load(folder / "corpus.npz")
     texts = json.loads((folder / "texts.json").read_text("utf-8"))
     rows = [row for row in rows if not corpus.held_out[row["sentence"]]]
@@ -79,8 +83,10 @@ def add_chains(folder: Path, rows: list[dict[str, Any]], seed: int = 0) -> list[
     drawn = [
         [rows[i] for i in chain] for chain in draw(frames, corpus.words[numbers], voices, seed)
     ]
-    append(folder, [" ".join(texts[row["sentence"]] for row in chain) for chain in drawn])
+    chains = [(" ".join(texts[row["sentence"]] for row in chain), chain) for chain in drawn]
+    chains = [(text, chain) for text, chain in chains if not is_held_out(text)]
+    append(folder, [text for text, _ in chains])
     return [
         joined(chain, [int(corpus.words[row["sentence"]]) for row in chain], len(texts) + i)
-        for i, chain in enumerate(drawn)
+        for i, (_, chain) in enumerate(chains)
     ]

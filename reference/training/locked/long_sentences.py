@@ -26,11 +26,11 @@ _START = re.compile(
 _CLAUSE = re.compile(r"[^.?!;:]+\.")
 
 
-def _clauses(rng: random.Random, from_: list[str]) -> list[str]:
-    """At least two clauses with about as many words as one of WORDS, by chance."""
-    target, found = rng.randint(*WORDS), [rng.choice(from_), rng.choice(from_)]
-    while sum(len(clause.split()) for clause in found) < target - 5:
-        found.append(rng.choice(from_))
+def _drawn(clauses: list[str], rng: random.Random) -> list[str]:
+    """At least two of the clauses, with about as many words together as a number out of WORDS."""
+    target, found = rng.randint(*WORDS), [rng.choice(clauses), rng.choice(clauses)]
+    while sum(len(clause.split()) for clause in found) < target - 5:  # half a clause
+        found.append(rng.choice(clauses))
     return found
 
 
@@ -39,7 +39,7 @@ def long_sentences(
 ) -> list[tuple[str, list[str]]]:
     """(sentence, the pieces of it that the teacher says in one go); " ".join(pieces) is the sentence.
 
-    None has a held-out sentence of `texts` in it or its `text_hash` in `exclude`.
+    None has a held-out sentence of `texts` in it, is held out itself, or has its hash in `exclude`.
     """
     rng = random.Random(seed)
     clauses = [
@@ -48,7 +48,7 @@ def long_sentences(
     ]  # fmt: skip
     found: dict[str, list[str]] = {}
     while len(found) < count:
-        first, *others = _clauses(rng, clauses)
+        first, *others = _drawn(clauses, rng)
         pieces = [first]
         for clause in others:
             between = rng.choice(_BETWEEN)
@@ -60,7 +60,7 @@ def long_sentences(
                 pieces.append(between[1:].lstrip() + clause)
         pieces[-1] += "."
         sentence = " ".join(pieces)
-        if text_hash(sentence) not in exclude:
+        if text_hash(sentence) not in exclude and not is_held_out(sentence):
             found.setdefault(sentence, pieces)
     return list(found.items())
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reference.training.made_up import TEXTS, make_work
@@ -77,6 +78,20 @@ def test_what_is_held_out_is_in_no_chain(tmp_path: Path) -> None:
     }
     assert used
     assert not corpus.held_out[list(used)].any()
+
+
+def test_no_chain_is_held_out_by_its_own_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_work(tmp_path)
+    corpus = tmp_path / "corpus.npz"
+    before = len(Corpus.load(corpus))
+    monkeypatch.setattr(chains, "is_held_out", lambda text: text.startswith("A cat"))
+    added = chains.add_chains(tmp_path, rows_of(tmp_path))
+    texts = json.loads((tmp_path / "texts.json").read_text("utf-8"))[before:]
+    assert len(added) == len(texts) == len(Corpus.load(corpus)) - before > 0
+    assert not any(text.startswith("A cat") for text in texts)
+    assert [row["sentence"] for row in added] == list(range(before, before + len(added)))
 
 
 def test_words_that_nobody_counted_are_unknown(tmp_path: Path) -> None:

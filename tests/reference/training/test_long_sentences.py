@@ -61,6 +61,7 @@ def test_neither_held_out_nor_judged_sentences_are_in_it() -> None:
     assert held  # or this test says nothing
     text = " ".join(normalized(sentence) for sentence, _ in made())
     assert not any(normalized(sentence) in text for sentence in held)
+    assert not any(is_held_out(sentence) for sentence, _ in made())
     first = made()[0][0]
     assert first not in dict(made(exclude={text_hash(first)}))
 
