@@ -221,8 +221,8 @@ space-tiny: $(VENV)/.train ## another space for the acoustic values of train-tin
 # Beside each other on one core each, or one after the other on both: the minutes are of two cores.
 train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (five hours on two cores)
 	$(TRAIN) locked --work $(WORK) --sentences 111290
-	$(TRAIN) locked-front --work $(WORK) --minutes 5 --sentences 6000
-	$(TRAIN) locked-decoder --work $(WORK) --minutes 7
+	$(TRAIN) locked-front --work $(WORK) --minutes 20 --sentences 8000
+	$(TRAIN) locked-decoder --work $(WORK) --minutes 17 --sentences 8000
 	$(TRAIN) adapt --work $(WORK) --minutes 220
 	$(TRAIN) locked-encoder --work $(WORK) --minutes 10
 	$(TRAIN) locked-export --work $(WORK)

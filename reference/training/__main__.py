@@ -117,7 +117,8 @@ def locked_front(arguments: argparse.Namespace) -> None:
 def locked_decoder(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.locked.codec import train_decoder
 
-    train_decoder(arguments.work / "locked", arguments.minutes)
+    a = arguments
+    train_decoder(a.work, a.minutes, a.sentences, a.threads)
 
 
 def locked_encoder(arguments: argparse.Namespace) -> None:

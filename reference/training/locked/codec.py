@@ -1,12 +1,13 @@
 """Stages `locked-decoder` and `locked-encoder`: both sides of the codec, each against the fixed codes.
 
 The decoder's first stage was taught by front.py, the weights of the others are computed (construct.py).
-Then the last one, at 100 Hz, is regressed on the waveform, phase and all, in small steps: the computed
-weights are steep in places.
+Then the last one, at 100 Hz, is regressed on spectra in small steps: the computed weights are steep in
+places.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ from flowvox.config import ModelConfig
 from flowvox.reference.codec import Codec
 from flowvox.reference.training.codec import CONTEXT, Crops, decoder_parts, new_codec, state_of
 from flowvox.reference.training.locked.construct import LATE, construct
+from flowvox.reference.training.locked.corpus import mean_phase
 from flowvox.reference.training.locked.features import ENVELOPE
-from flowvox.reference.training.locked.front import Front
+from flowvox.reference.training.locked.frames import gather
+from flowvox.reference.training.locked.front import Front, enliven, told
 from flowvox.reference.training.locked.sounds import Sounds
 from flowvox.reference.training.locked.spectral import SpectralLoss
+from flowvox.reference.training.locked.teacher import Teacher
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.session import Session
@@ -29,8 +33,7 @@ from flowvox.reference.training.speech import FRAME, Speech
 
 BATCH = 8
 SHORT_CONTEXT = 2  # frames at the head of a crop that have too little past
-DECODER_LR = 3e-5  # three times as much undid what was computed
-HEARD = 80  # batches that tell how the envelopes spread
+DECODER_LR = 3e-6  # larger steps undo more of what was computed than they mend
 
 
 def prepared(folder: Path) -> tuple[Codec, Crops, Tensor]:
@@ -44,13 +47,20 @@ def prepared(folder: Path) -> tuple[Codec, Crops, Tensor]:
     return codec, crops, torch.from_numpy(codes)
 
 
-def train_decoder(folder: Path, minutes: float) -> None:
-    """Compute the decoder, then regress the waveform from the codes; resumes from `folder`/decoder."""
+def train_decoder(work: Path, minutes: float, sentences: int, processes: int) -> None:
+    """Compute the decoder, then regress spectra from the codes; resumes from `work`/locked/decoder.
+
+    sentences: that say how envelopes spread, as for `locked-front`.
+    """
     torch.manual_seed(17)
+    folder = work / "locked"
     codec, crops, codes = prepared(folder)
     front = Front(codec, torch.zeros(ENVELOPE))  # shares the codec's blocks
     front.load_state_dict(state_of(folder / "front"))
-    construct(codec, front, heard(front, codec, crops, codes), Sounds.of(folder))
+    frames = told(front, codec, gather(work, sentences, processes))
+    enliven(front, frames)
+    texts = json.loads((folder / "texts.json").read_text("utf-8"))[:40]
+    construct(codec, front, frames.stream, Sounds.of(mean_phase(Teacher(), texts)))
     decoder, loss_of = decoder_parts(codec).requires_grad_(False), SpectralLoss()
     for part in (codec.decoder_blocks[-1], codec.output_proj):
         part.requires_grad_(True)
@@ -67,17 +77,6 @@ def train_decoder(folder: Path, minutes: float) -> None:
         if session.number % 25 == 0:
             session.log(**{name: value.item() for name, value in terms.items()})
     session.save()
-
-
-@torch.no_grad()
-def heard(front: Front, codec: Codec, crops: Crops, codes: Tensor) -> Tensor:
-    """What flows out of the first stage in frames of speech: [N, dim]."""
-    parts = []
-    for _ in range(HEARD):
-        _, rows, _ = crops.draw(BATCH)
-        x = front.stream(codec.quantizer.decode(codes[rows]))
-        parts.append(x[:, SHORT_CONTEXT:].flatten(0, 1))
-    return torch.cat(parts)
 
 
 def train_encoder(folder: Path, minutes: float) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flowvox.reference.training.locked.features import FLOORS
-from flowvox.reference.training.locked.synth import MIN_CYCLES
+from flowvox.reference.training.locked.glides import MIN_CYCLES
 
 LEVELS = 21
 

@@ -1,24 +1,28 @@
 """The decoder's later stages before any training: weights that are computed, not learned.
 
-The waveform is excitation x gains, and the excitation one of twenty frames. From the first stage, as
+The waveform is excitation x gains, and the excitation one of a hundred. From the first stage, as
 front.py taught it, the log gains and the pitch can be read linearly. A SwiGLU feed-forward multiplies,
 and a transposed convolution with a stride of 2 tells even steps from odd ones, so the rest of the
-decoder can be written down. Per stage the stream holds:
+decoder can be written down. What a frame's codes bring is the block from the middle of the frame before
+to the middle of this one (glides.py). Per stage the stream holds:
 
-    25 Hz    components of the half frame's log gains; which half it is; its pitch, made a one-hot
-    50 Hz    components of two subframes' log gains; which quarter it is; pitch one-hot, per quarter
-    100 Hz   coefficients of a lapped transform; components of the log gains; the place in the frame
+    25 Hz    components of the half block's log gains; which half it is; pitches of both frames;
+             pitch one-hot, per half; the pair of pitches, if the pitch moves
+    50 Hz    components of two subframes' log gains; which quarter it is; pitch one-hot, per quarter;
+             the pair
+    100 Hz   coefficients of a lapped transform; components of the log gains; which eighth it is;
+             the pair
 
-The coefficients begin as the excitation's. Layers 1 to 3 multiply them, in place, by the harmonic
-gains; layer 4 adds noise x gains. A window covers a step's patch and the one before, so the decoder's
-output is LATE samples late. Attention and the units that are left add nothing yet.
+The coefficients begin as those of a pitch that steps between the frames. Layer 1 adds, where the pitch
+moves, what that differs by. Layers 2 to 4 multiply them, in place, by the harmonic gains; layer 5 adds
+noise x gains. The decoder's output is LATE samples late: half a block, and half of what a window is
+longer than a patch. Attention and the units that are left add nothing yet.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,43 +39,38 @@ from flowvox.reference.training.locked.features import (
 )
 from flowvox.reference.training.locked.front import Front
 from flowvox.reference.training.locked.gains import LIFT, GainCurves
+from flowvox.reference.training.locked.glides import MIN_CYCLES, PAIRS
+from flowvox.reference.training.locked.lapped import COEFFICIENTS, LAPS, PATCH, transform
 from flowvox.reference.training.locked.sounds import Sounds
-from flowvox.reference.training.locked.synth import FRAME, RATE
+from flowvox.reference.training.locked.synth import FRAME
 
-PATCH = FRAME // SUBFRAMES
-LATE = PATCH
+LATE = FRAME // 2 + (LAPS - 1) * PATCH // 2
 BANDS = HARMONIC_BANDS + NOISE_BANDS
 PITCHES = LEVELS - 1  # levels 1 to 20; level 0 does not occur
-EXACT, GROUPS = 100, 36  # coefficients that are a bin each; coefficients that share the bins above
-COEFFICIENTS = EXACT + GROUPS
+PLACES = range(
+    1, SUBFRAMES - 1
+)  # where it matters that the pitch moves: not next to a frame's middle
 ONE = 60.0  # how large a constant 1 is in the stream: it keeps the norm of every step nearly equal
 FAINT = 0.1  # scale of the log gains' components at 25 Hz
 CALM = 0.15  # and later on
-HOT = 4.0  # how large a pitch one-hot is in the stream
+SOFT = 0.2  # scale of the coefficients: loud ones would change the norm
+HOT = 4.0  # how large a pitch one-hot, and the code of a pair, is in the stream
 SURE = 20.0  # a gate of this size is open
 STEEP, OFF, ON = 100.0, 0.2, 0.45  # slope of the hinges that sharpen it; below is 0, above is 1
+PAIR_OFF, PAIR_ON = 1.5, 1.75  # the same of two pitches' sum
 
 
-def transform() -> tuple[Tensor, Tensor, Tensor]:
-    """(analysis, synthesis [2 * PATCH, C], centre frequency [C]) of the lapped transform (MDCT).
-
-    Above the bins that are exact, neighbours share one coefficient that has their energy.
-    """
-    t, k = np.arange(2 * PATCH)[:, None] + 0.5, np.arange(PATCH) + 0.5
-    window = np.sin(np.pi * t / (2 * PATCH)) * np.sqrt(2 / PATCH)
-    bins = window * np.cos(np.pi / PATCH * (t + PATCH / 2) * k)
-    signs = np.random.default_rng(5).choice([-1.0, 1.0], PATCH)
-    analysis, synthesis = [*bins.T[:EXACT]], [*bins.T[:EXACT]]
-    centres = [*k[:EXACT]]
-    for group in np.array_split(np.arange(EXACT, PATCH), GROUPS):
-        shared = bins[:, group] @ signs[group]
-        analysis.append(shared)
-        synthesis.append(shared / len(group))
-        centres.append(k[group].mean())
-    frequency = np.array(centres) * RATE / (2 * PATCH)
-    made = (np.stack(analysis, 1), np.stack(synthesis, 1), frequency)
-    a, s, f = (torch.from_numpy(x).float() for x in made)
-    return a, s, f
+def pair_codes() -> Tensor:
+    """[PAIRS, 7]: directions at least 60 degrees apart, (+-e_i +- e_j) / sqrt 2, the roots of D7."""
+    eye = torch.eye(7)
+    roots = [
+        (a * eye[i] + b * eye[j]) / 2**0.5
+        for i in range(7)
+        for j in range(i)
+        for a in (1, -1)
+        for b in (1, -1)
+    ]
+    return torch.stack(roots[: len(PAIRS)])
 
 
 class Layout:
@@ -79,27 +78,31 @@ class Layout:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self.hot = dim - 2 * PITCHES  # at 25 Hz: one-hots of both halves; before them
-        self.raw = self.hot - PITCHES  # the pitch as the front tells it
-        self.half = self.raw - 2  # and a constant that is in one of two dimensions, nearly ONE
+        self.codes = pair_codes()  # [pairs, P]; at the end of every stream
+        self.pair = slice(dim - self.codes.shape[1], dim)
+        self.hot = self.pair.start - 2 * PITCHES  # at 25 Hz: one-hots of both halves; before them
+        self.after = self.hot - PITCHES  # the pitch of this frame, as the front tells it
+        self.before = self.after - PITCHES  # and of the frame before
+        self.half = self.before - 2  # and a constant that is in one of two dimensions, nearly ONE
         self.of_half = self.sure = self.half - 2  # the same, exactly; number of components
-        self.hot_quarter = dim - 4 * PITCHES  # at 50 Hz
+        self.hot_quarter = self.pair.start - 4 * PITCHES  # at 50 Hz
         self.of_pair = self.quarter = self.hot_quarter - 4  # the constant, in one of four
-        self.place = dim - SUBFRAMES  # at 100 Hz
+        self.place = self.pair.start - SUBFRAMES  # at 100 Hz
         self.log_gains = slice(COEFFICIENTS, self.place)
 
     def scales(self) -> list[Tensor]:
         """Of 25, 50 and 100 Hz, [dim]: what makes all that a stream holds about 1."""
         half, quarter, patch = torch.ones(3, self.dim)
         half[: self.of_half] = 1 / (2 * FAINT)
-        half[self.sure : self.raw] = 1 / ONE
+        half[self.sure : self.before] = 1 / ONE
         half[self.hot :] = 1 / HOT
         quarter[: self.of_pair] = 1 / (2 * CALM)
         quarter[self.quarter : self.hot_quarter] = 1 / ONE
         quarter[self.hot_quarter :] = 1 / HOT
-        patch[:COEFFICIENTS] = 5
+        patch[:COEFFICIENTS] = 1 / SOFT
         patch[self.log_gains] = 1 / (2 * CALM)
         patch[self.place :] = 1 / ONE
+        patch[self.pair] = 1 / HOT
         return [half, quarter, patch]
 
 
@@ -151,15 +154,16 @@ def construct(codec: Codec, front: Front, heard: Tensor, sounds: Sounds) -> None
     levels = Levels(front, heard)
     half, pair = levels.components(2, at.of_half), levels.components(4, at.of_pair)
     basis = levels.components(SUBFRAMES, at.place - COEFFICIENTS)
-    _set(convs[0], _halves(at, front, heard, levels, half))
-    _make_one_hot(at, units[0][0])
+    _set(convs[0], _halves(at, front, levels, half))
+    _know_pitches(at, units[0][0])
     _set(convs[1], _quarters(at, levels, half, pair))
     _set(convs[2], _patches(at, sounds, pair, basis))
-    _shape(at, units[2], sounds, levels.mean, basis)
+    _move(at, units[2][0], sounds)
+    _shape(at, units[2][1:], sounds, levels.mean, basis)
     _, synthesis, _ = transform()
     kernel = torch.zeros(PATCH, at.dim, codec.config.patch_kernel)
-    kernel[:, :COEFFICIENTS, -1] = synthesis[:PATCH]
-    kernel[:, :COEFFICIENTS, -2] = synthesis[PATCH:]
+    for lap, part in enumerate(synthesis.view(LAPS, PATCH, COEFFICIENTS)):
+        kernel[:, :COEFFICIENTS, -1 - lap] = part / SOFT
     set_kernel(codec.output_proj.conv, kernel)
 
 
@@ -175,40 +179,51 @@ class Levels:
         self.typical = (typical - self.mean).flatten()
 
     def components(self, parts: int, count: int) -> Tensor:
-        """[BANDS * SUBFRAMES / parts, count]: principal ones, whichever part of the frame it is."""
+        """[BANDS * SUBFRAMES / parts, count]: principal ones, whichever part of the block it is."""
         maps = self.weight.view(parts, -1, self.weight.shape[1])
         typical = self.typical.view(parts, -1)
         spread = (maps @ self.spread @ maps.mT).sum(0) + typical.T @ typical
         return torch.linalg.eigh(spread).eigenvectors[:, -count:]
 
 
-def _halves(at: Layout, front: Front, heard: Tensor, levels: Levels, half: Tensor) -> Tensor:
-    """12.5 -> 25 Hz: components, which half, pitch. The front has no constant, but nearly."""
-    constant = torch.linalg.lstsq(heard, torch.ones(len(heard), 1)).solution[:, 0]
-    pitch = (front.pitch.weight + front.pitch.bias[:, None] * constant)[1:]
+def _halves(at: Layout, front: Front, levels: Levels, half: Tensor) -> Tensor:
+    """12.5 -> 25 Hz: components, which half of the block, pitches. The constant is nearly one.
+
+    A kernel's places 0 and 1 read this frame in even and odd steps, 2 and 3 the one before.
+    """
+    constant, pitch = front.pitch.weight[0], front.pitch.weight[1:]
     kernel = torch.zeros(at.dim, at.dim, 4)
     for h, weight in enumerate(levels.weight.view(2, -1, at.dim)):
         kernel[:, : at.of_half, h] = FAINT * (half.T @ weight).T
         kernel[:, at.half + h, h] = ONE * constant
-        kernel[:, at.raw : at.hot, h] = pitch.T
+        kernel[:, at.after : at.hot, h] = pitch.T
+        kernel[:, at.before : at.after, 2 + h] = pitch.T
     return kernel
 
 
-def _make_one_hot(at: Layout, layer: Units) -> None:
-    """The norm makes the constant exact. Each level: the difference of hinges at OFF and at ON."""
+def _know_pitches(at: Layout, layer: Units) -> None:
+    """The norm makes the constant exact. Each level or pair: the difference of two hinges."""
     eye = torch.eye(at.dim)
-    one = eye[at.half : at.raw].sum(0) / ONE
-    for h in range(2):
+    one = eye[at.half : at.before].sum(0) / ONE
+    before, after = eye[at.before : at.after], eye[at.after : at.hot]
+
+    def add(sums: Tensor, off: float, on: float, here: Tensor, out: Tensor) -> None:
+        for knot, sign in ((off, 1), (on, -1)):
+            gate = STEEP * (sums + here - (1 + knot) * one)
+            layer.add(gate, here.expand_as(gate), sign * HOT / (STEEP * (on - off)) * out)
+
+    for h, pitch in enumerate((before, after)):
         here, hot = eye[at.half + h] / ONE, eye[at.hot + h * PITCHES :][:PITCHES]
         layer.add(SURE * here[None], here[None], ONE / SURE * eye[at.sure + h][None])
-        for knot, sign in ((OFF, 1), (ON, -1)):
-            gate = STEEP * (eye[at.raw : at.hot] + here - (1 + knot) * one)
-            out = sign * HOT / (STEEP * (ON - OFF)) * hot
-            layer.add(gate, here.expand(PITCHES, at.dim), out)
+        add(pitch, OFF, ON, here, hot)
+    first, second = (torch.tensor(column) - MIN_CYCLES for column in zip(*PAIRS, strict=True))
+    codes = at.codes @ eye[at.pair]
+    add(before[first] + after[second], PAIR_OFF, PAIR_ON, one, codes)
 
 
 def _quarters(at: Layout, levels: Levels, half: Tensor, pair: Tensor) -> Tensor:
-    """25 -> 50 Hz: components of two subframes, with what is constant in them | one-hot per quarter."""
+    """25 -> 50 Hz: components of two subframes, with what is constant in them | one-hot per quarter |
+    pair."""
     constant = (levels.bias.view(SUBFRAMES, BANDS) - levels.mean).view(4, 2 * BANDS)
     parts = half.view(2, 2 * BANDS, at.of_half)
     kernel = torch.zeros(at.dim, at.dim, 4)
@@ -219,43 +234,48 @@ def _quarters(at: Layout, levels: Levels, half: Tensor, pair: Tensor) -> Tensor:
         kernel[at.sure + h, : at.of_pair, odd] = CALM / ONE * (pair.T @ constant[q])
         kernel[at.sure + h, at.quarter + q, odd] = 1
         kernel[hot : hot + PITCHES, here : here + PITCHES, odd] = torch.eye(PITCHES)
+        kernel[at.pair, at.pair, odd] = torch.eye(len(at.codes.T))
     return kernel
 
 
 def _patches(at: Layout, sounds: Sounds, pair: Tensor, basis: Tensor) -> Tensor:
-    """50 -> 100 Hz: coefficients of the excitation | components of the log gains | place.
-
-    A window's first half is the patch before: at the frame's first place, that of the frame before.
-    """
+    """50 -> 100 Hz: coefficients of a steady pitch | components of the log gains | place | pair."""
     analysis, _, _ = transform()
-    patches = torch.from_numpy(sounds.excitations).view(-1, SUBFRAMES, PATCH) * LIFT
-    as_second = patches @ analysis[PATCH:] / HOT  # [pitch, place, C]
-    as_first = patches @ analysis[:PATCH] / HOT
+    steady = SOFT * LIFT / HOT * torch.from_numpy(sounds.steady) @ analysis  # [pitch, place, C]
+    parts = pair.view(2, BANDS, at.of_pair)
     kernel = torch.zeros(at.dim, at.dim, 4)
-    one, two = pair[:BANDS].T @ basis / 2, pair[BANDS:].T @ basis / 2
-    kernel[: at.of_pair, at.log_gains, 0], kernel[: at.of_pair, at.log_gains, 2] = one, two
-    kernel[: at.of_pair, at.log_gains, 1] = one + two
-    for q in range(4):
-        start, even, odd = at.hot_quarter + q * PITCHES, 2 * q, 2 * q + 1
-        hot = slice(start, start + PITCHES)
-        kernel[hot, :COEFFICIENTS, 0] = as_second[:, even]
-        if q:
-            kernel[hot, :COEFFICIENTS, 0] += as_first[:, even - 1]
-        kernel[hot, :COEFFICIENTS, 1] = as_second[:, odd] + as_first[:, even]
-        kernel[at.quarter + q, at.place + even, 0] = 1
-        kernel[at.quarter + q, at.place + odd, 1] = 1
-    kernel[at.hot_quarter + 3 * PITCHES :, :COEFFICIENTS, 2] = as_first[:, -1]
+    for odd in range(2):
+        kernel[: at.of_pair, at.log_gains, odd] = parts[odd].T @ basis
+        kernel[at.pair, at.pair, odd] = torch.eye(len(at.codes.T))
+        for q in range(4):
+            start, place = at.hot_quarter + q * PITCHES, 2 * q + odd
+            kernel[start : start + PITCHES, :COEFFICIENTS, odd] = steady[:, place]
+            kernel[at.quarter + q, at.place + place, odd] = 1
     return kernel
+
+
+def _move(at: Layout, layer: Units, sounds: Sounds) -> None:
+    """100 Hz: where the pitch moves, what the coefficients differ by from one that steps."""
+    analysis, _, _ = transform()
+    eye = torch.eye(at.dim)
+    one = eye[at.place : at.pair.start].sum(0) / ONE
+    for place in PLACES:
+        own = [pair[2 * place // SUBFRAMES] - MIN_CYCLES for pair in PAIRS]
+        wave = torch.from_numpy(sounds.moving[:, place] - sounds.steady[own, place])
+        here = eye[at.place + place] / ONE
+        # At its own place and pair 2; at most 1.5 elsewhere.
+        gate = 4 * SURE * (here + at.codes @ eye[at.pair] / HOT - 1.75 * one)
+        coefficients = SOFT * LIFT / SURE * wave @ analysis
+        layer.add(gate, here.expand_as(gate), coefficients @ eye[:COEFFICIENTS])
 
 
 def _shape(at: Layout, layers: list[Units], sounds: Sounds, mean: Tensor, basis: Tensor) -> None:
     """100 Hz: coefficients times harmonic gains in place, then noise times its gains."""
     analysis, _, frequency = transform()
     curves, eye = GainCurves.fit(), torch.eye(at.dim)
-    own, place = eye[:COEFFICIENTS], eye[at.place :]
+    own, place = eye[:COEFFICIENTS], eye[at.place : at.pair.start]
     one = place.sum(0) / ONE
-    patches = torch.from_numpy(sounds.noise).view(SUBFRAMES, PATCH)
-    noise = (torch.cat([patches.roll(1, 0), patches], 1) @ analysis).T @ place / ONE  # [C, dim]
+    noise = SOFT / ONE * (torch.from_numpy(sounds.noise) @ analysis).T @ place  # [C, dim]
 
     def log_gain(bands: slice) -> Tensor:
         """[C, dim]: reads the log gain at every coefficient's frequency from the stream."""

@@ -82,10 +82,9 @@ def spoken(
     if len(parameters.f0) <= TRIM + 4:
         return None
     cut = {f.name: getattr(parameters, f.name)[TRIM:] for f in dataclasses.fields(parameters)}
-    cut["phase"] = np.broadcast_to(phase, cut["harmonic"].shape)
-    parameters = dataclasses.replace(parameters, **cut)
     pitch, formants, _ = list(VOICES.values())[voice]
-    return warped(parameters, pitch, formants)
+    parameters = warped(dataclasses.replace(parameters, **cut), pitch, formants)
+    return dataclasses.replace(parameters, phase=np.broadcast_to(phase, parameters.harmonic.shape))
 
 
 def utterance(

@@ -1,71 +1,81 @@
-"""What the decoder is told of the synthesis: every excitation as it sounds here, and the noise."""
+"""What the decoder is told of the synthesis: every excitation as it sounds here, and the noise.
+
+A window of the lapped transform is longer than what it stands for, and most of it lies in the middle.
+What sounds beyond a block or a frame is therefore taken to go on as it does there.
+"""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flowvox.reference.training.locked.corpus import VOICES, mean_phase
-from flowvox.reference.training.locked.features import BINS
-from flowvox.reference.training.locked.synth import (
-    FRAME,
-    HOP,
+from flowvox.reference.training.locked.features import BINS, SUBFRAMES
+from flowvox.reference.training.locked.glides import (
     MAX_CYCLES,
     MIN_CYCLES,
-    RATE,
-    synthesize,
+    PAIRS,
+    Times,
+    moving,
+    staying,
 )
-from flowvox.reference.training.locked.teacher import LOG_FLOOR, Parameters, Teacher, warped
-from flowvox.reference.training.speech import Speech
+from flowvox.reference.training.locked.lapped import PATCH, WINDOW
+from flowvox.reference.training.locked.synth import (
+    FRAME,
+    HIGHEST_HARMONIC,
+    NOISE_LEVEL,
+    PULSE_LEVEL,
+    RATE,
+    frozen_noise,
+)
 
 Array = NDArray[np.float32]
-SILENT = 2 * LOG_FLOOR
+LOWEST = 2.0  # periods per frame, where a glide goes on beyond its block
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """excitations [20, FRAME]: 5 to 24 pitch periods, log gains 0; noise [FRAME]: log gains 0."""
+    """Windows [.., SUBFRAMES, WINDOW] around each eighth of a block, log gains 0.
 
-    excitations: Array
+    A block is what lies between the middles of two frames. steady [20]: the pitch of the frame that
+    the eighth is in; moving [PAIRS]: pitch that moves from frame to frame; noise: without a pitch.
+    """
+
+    steady: Array
+    moving: Array
     noise: Array
 
     @classmethod
-    def of(cls, folder: Path) -> Sounds:
-        """Of the corpus `folder`: its voices' phase spectra, weighted by who speaks at this pitch."""
-        texts = json.loads((folder / "texts.json").read_text("utf-8"))[:40]
-        phase = mean_phase(Teacher(), texts)
-        speech = Speech.load(folder / "speech")
-        level = np.load(folder / "codes.npy", mmap_mode="r")[:, 0]
-        voice = np.repeat(speech.speaker, np.diff(speech.starts))
-        levels = np.arange(1, MAX_CYCLES - MIN_CYCLES + 2)
-        counts = np.array([[np.sum(level[voice == v] == n) for n in levels] for v in range(4)])
-        shares = (counts + 1e-3) / (counts + 1e-3).sum(axis=0)
-        made = [excitations(phase, v.formants) for v in VOICES.values()]
-        mixed = sum(share[:, None] * frames for share, frames in zip(shares, made, strict=True))
-        return cls(np.asarray(mixed, np.float32), steady(phase, 100.0, SILENT, 0.0, 1.0))
+    def of(cls, phase: Array) -> Sounds:
+        """phase [BINS]: of the pulses' spectrum."""
+        middles = (np.arange(SUBFRAMES) + 0.5) / SUBFRAMES
+        time = middles[:, None] + (np.arange(WINDOW) + 0.5 - WINDOW / 2) / FRAME
+        own = time - (middles >= 0.5)[:, None]  # since the middle of the eighth's own frame
+
+        levels = range(MIN_CYCLES, MAX_CYCLES + 1)
+        noise = frozen_noise(5 * FRAME) * np.float32(NOISE_LEVEL)
+        starts = 2 * FRAME + FRAME // 2 + PATCH * np.arange(SUBFRAMES) + (PATCH - WINDOW) // 2
+        return cls(
+            steady=np.stack([harmonics(*staying(n, own), phase) for n in levels]),
+            moving=np.stack([harmonics(*moving(a, b, time), phase) for a, b in PAIRS]),
+            noise=noise[starts[:, None] + np.arange(WINDOW)],
+        )
 
 
-def excitations(phase: Array, formants: float) -> Array:
-    """[20, FRAME]: a frame of each number of pitch periods, by a voice of these formants."""
-    cycles = range(MIN_CYCLES, MAX_CYCLES + 1)
-    return np.stack([steady(phase, n * RATE / FRAME, 0.0, SILENT, formants) for n in cycles])
+def harmonics(phases: Times, rate: Times, spectrum: Array) -> Array:
+    """Pulses [..]: all harmonics below 11 kHz, each with the phase that `spectrum` [BINS] has there.
 
-
-def steady(phase: Array, f0: float, harmonic: float, noise: float, formants: float) -> Array:
-    """One frame [FRAME] out of a sound with flat spectra of these log amplitudes."""
-    count = 5 * FRAME // HOP
-    flat = np.ones((count, BINS), np.float32)
-    sound = Parameters(
-        harmonic=flat * harmonic,
-        noise=flat * noise,
-        phase=flat * phase,
-        f0=np.full(count, f0, np.float32),
-        phonemes=np.zeros(count, np.int64),
-        word_index=np.zeros(count, np.int64),
-    )
-    samples, _ = synthesize(warped(sound, 1.0, formants))
-    return samples[2 * FRAME : 3 * FRAME]
+    phases: in periods; rate: periods per frame.
+    """
+    turn = np.exp(1j * spectrum.astype(np.float64))
+    bins = np.linspace(0, RATE / 2, BINS)
+    hertz = np.maximum(rate, LOWEST) * (RATE / FRAME)
+    total = np.zeros(phases.shape)
+    for h in range(1, int(HIGHEST_HARMONIC / hertz.min()) + 1):
+        frequency = h * hertz
+        angle = 2 * np.pi * h * phases
+        part = np.interp(frequency, bins, turn.real) * np.cos(angle)
+        part -= np.interp(frequency, bins, turn.imag) * np.sin(angle)
+        total += np.where(frequency <= HIGHEST_HARMONIC, part, 0)
+    return (PULSE_LEVEL * total).astype(np.float32)

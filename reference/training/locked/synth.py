@@ -2,9 +2,10 @@
 
 A codec decoder cannot know the phase that a speaker's pitch has accumulated since the sentence began;
 learning to invent it is what makes vocoders slow to train. Here the corpus itself removes the riddle:
-every 80 ms codec frame holds a whole number of equal pitch periods (the phase is 0 at each frame
-boundary), and the noise source is one frozen pattern repeated each frame. The excitation is then one of
-twenty frames, and the waveform a deterministic function of it and of the spectral envelopes.
+every 80 ms codec frame has a whole number of pitch periods, between the frames the pitch moves in one
+fixed way (glides.py), and the noise source is one frozen pattern repeated each frame. The excitation
+between the middles of two frames is then one of a hundred, and the waveform a deterministic function of
+it and of the spectral envelopes.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from flowvox.reference.training.locked.glides import MAX_CYCLES, MIN_CYCLES, track
 from flowvox.reference.training.locked.teacher import LOG_FLOOR, TEACHER_RATE, Parameters
 
 RATE = 24000
 FRAME = 1920  # samples of a codec frame
 HOP = RATE // TEACHER_RATE
 WINDOW = 1200
-MIN_CYCLES, MAX_CYCLES = 5, 24  # pitch periods per codec frame: 62.5 to 300 Hz
 NOISE_SEED = 20260324
 HIGHEST_HARMONIC = 11000.0
+# Amplitudes at which a pulse train's harmonics, and noise, have spectra of magnitude 1 in these
+# windows; hibari's noise has unit variance in each of the real and imaginary parts.
+PULSE_LEVEL = 4 / WINDOW
+NOISE_LEVEL = (2 / (WINDOW * 3 / 8)) ** 0.5
 
 Array = NDArray[np.float32]
 
@@ -53,15 +58,15 @@ def lock_cycles(cycles: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def locked_phase(f0: Array, samples: int) -> tuple[NDArray[np.float64], NDArray[np.int64], Array]:
-    """F0 at 80 Hz -> (cycles since the start at each sample, cycles per codec frame, F0 per sample).
+    """F0 at 80 Hz -> (phase in periods at each sample, cycles per codec frame, F0 per sample).
 
-    `samples` is a multiple of FRAME. The cycle count is a whole number at each frame boundary.
+    `samples` is a multiple of FRAME. The phase is known up to whole periods.
     """
     centres = (np.arange(len(f0)) + 0.5) * HOP
     contour = np.interp(np.arange(samples), centres, filled_f0(f0)).reshape(-1, FRAME)
     whole = lock_cycles(contour.sum(axis=1) / RATE)
-    locked = np.repeat(whole * (RATE / FRAME), FRAME)
-    return np.cumsum(locked) / RATE, whole, locked.astype(np.float32)
+    phase, rate = track(whole, FRAME)
+    return phase.flatten(), whole, (rate.flatten() * (RATE / FRAME)).astype(np.float32)
 
 
 def pulse_train(phase: NDArray[np.float64], f0: Array) -> Array:
@@ -93,11 +98,10 @@ def synthesize(parameters: Parameters) -> tuple[Array, NDArray[np.int64]]:
     harmonic = _extend(parameters.harmonic, rows)
     harmonic = np.where(voiced[:, None], harmonic, LOG_FLOOR - 3)
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-    pulses = _stft(pulse_train(phase, f0), rows, window) * (4 / WINDOW)
-    noise = _stft(frozen_noise(samples), rows, window) / np.sqrt(np.sum(window**2))
+    pulses = _stft(pulse_train(phase, f0) * np.float32(PULSE_LEVEL), rows, window)
+    noise = _stft(frozen_noise(samples) * np.float32(NOISE_LEVEL), rows, window)
     rotation = np.exp(harmonic + 1j * _extend(parameters.phase, rows))
-    # hibari's noise has unit variance in each of the real and imaginary parts.
-    spectrum = pulses * rotation + noise * (np.sqrt(2) * np.exp(_extend(parameters.noise, rows)))
+    spectrum = pulses * rotation + noise * np.exp(_extend(parameters.noise, rows))
     return _overlap_add(spectrum, samples, window), cycles
 
 

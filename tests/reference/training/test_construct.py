@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,14 @@ from flowvox.reference.codec import Codec
 from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.locked.codes import LEVELS
 from flowvox.reference.training.locked.construct import (
-    EXACT,
-    LATE,
-    PATCH,
+    BANDS,
     PITCHES,
     Units,
     construct,
-    transform,
+    pair_codes,
 )
 from flowvox.reference.training.locked.features import (
+    BINS,
     ENVELOPE,
     HARMONIC_BANDS,
     SUBFRAMES,
@@ -37,8 +37,9 @@ from flowvox.reference.training.locked.gains import (
     GainCurves,
     amplitude,
 )
-from flowvox.reference.training.locked.sounds import SILENT, Sounds, excitations, steady
-from flowvox.reference.training.locked.synth import FRAME
+from flowvox.reference.training.locked.glides import MIN_CYCLES, PAIRS
+from flowvox.reference.training.locked.lapped import PATCH, WINDOW, transform
+from flowvox.reference.training.locked.sounds import Sounds
 
 PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "params.json"
 PITCH, CONSTANT = slice(0, LEVELS), 21  # dimensions of the made-up stream
@@ -47,8 +48,7 @@ PITCH, CONSTANT = slice(0, LEVELS), 21  # dimensions of the made-up stream
 @cache
 def sounds() -> Sounds:
     """Of pulses of zero phase: no teacher is asked."""
-    phase = np.zeros(601, np.float32)
-    return Sounds(excitations(phase, 1.0), steady(phase, 100.0, SILENT, 0.0, 1.0))
+    return Sounds.of(np.zeros(BINS, np.float32))
 
 
 def stream(frames: int, dim: int) -> Tensor:
@@ -70,9 +70,9 @@ def told_by(codec: Codec) -> Front:
     with torch.no_grad():
         front.envelope.weight[:, 100:103] = 8 * (slopes * smooth.T).flatten(0, 1)
         front.pitch.weight.zero_()
-        front.pitch.bias.fill_(0.1)
         front.pitch.weight[:, PITCH] = torch.eye(LEVELS)
-        front.pitch.weight[:, CONSTANT] = -0.1 / 1.02
+        front.pitch.weight[0] = 0
+        front.pitch.weight[0, CONSTANT] = 1 / 1.02
     return front
 
 
@@ -82,20 +82,11 @@ def test_gates_make_amplitudes_of_log_amplitudes() -> None:
     torch.testing.assert_close(made, log.exp(), rtol=0.1, atol=0)
 
 
-def test_the_lapped_transform_keeps_what_is_below_its_groups() -> None:
-    analysis, synthesis, frequency = transform()
-    time = torch.arange(6 * PATCH) / (2 * PATCH)
-    tone = torch.sin(2 * torch.pi * 0.4 * EXACT * time)  # a bin is half a period of a window wide
-    windows = tone.unfold(0, 2 * PATCH, PATCH)
-    parts = windows @ analysis @ synthesis.T
-    made = parts[:-1, PATCH:] + parts[1:, :PATCH]
-    torch.testing.assert_close(made.flatten(), tone[PATCH:-PATCH], atol=0.02, rtol=0)
-    assert torch.all(frequency.diff() > 0)
-    assert SUBFRAMES * PATCH == FRAME
-
-
 def test_it_multiplies_excitation_and_gains() -> None:
-    """What the decoder says is the lapped transform's synthesis from the probes' envelopes and pitch."""
+    """What the decoder says is the lapped transform's synthesis from what the probes read.
+
+    The pitch stays, and moves by a period, so that blocks of both kinds are heard.
+    """
     torch.manual_seed(0)
     vectors = np.random.default_rng(0).standard_normal((512, 32)).astype(np.float32)
     codec = new_codec(ModelConfig.load(PARAMS), vectors)
@@ -108,21 +99,32 @@ def test_it_multiplies_excitation_and_gains() -> None:
             y = block(y)
         made = codec.output_proj(y)[0].T.flatten()
     analysis, synthesis, frequency = transform()
-    pulses = torch.from_numpy(sounds().excitations[x[:, PITCH].argmax(1) - 1]).flatten()
-    noise = torch.from_numpy(sounds().noise).repeat(len(x))
-    between = (log_gains[1:] + log_gains[:-1]) / 2  # a window covers two subframes
-    bands = (HARMONIC_BANDS, log_gains.shape[1] - HARMONIC_BANDS)
+    heard, cycles = sounds(), (x[:, PITCH].argmax(1) - 1 + MIN_CYCLES).tolist()
+    blocks = [
+        heard.moving[PAIRS.index(pair)] if pair in PAIRS else heard.steady[pair[0] - MIN_CYCLES]
+        for pair in pairwise(cycles)
+    ]
+    assert len(set(cycles)) > 3
+    pulses = torch.from_numpy(np.concatenate(blocks)) @ analysis
+    noise = torch.from_numpy(np.concatenate([heard.noise] * len(blocks))) @ analysis
     harmonic, hiss = (
-        part @ torch.from_numpy(mel_hats(frequency.numpy(), count)).T
-        for part, count in zip(between.split(bands, 1), bands, strict=True)
+        part @ torch.from_numpy(mel_hats(frequency.numpy(), part.shape[1])).T
+        for part in log_gains[SUBFRAMES:].split((HARMONIC_BANDS, BANDS - HARMONIC_BANDS), 1)
     )
-    parts = (
-        pulses.unfold(0, 2 * PATCH, PATCH) @ analysis * harmonic.exp()
-        + noise.unfold(0, 2 * PATCH, PATCH) @ analysis * hiss.exp()
-    ) @ synthesis.T
-    expected = (parts[:-1, PATCH:] + parts[1:, :PATCH]).flatten()  # from the second patch on
-    error = made[LATE + PATCH :][: len(expected)] - expected
-    assert error.square().mean() < 0.05 * expected.square().mean()
+    parts = (pulses * harmonic.exp() + noise * hiss.exp()) @ synthesis.T
+    expected = torch.zeros(len(made) + WINDOW)
+    for place, part in enumerate(parts, start=SUBFRAMES):
+        expected[place * PATCH :][:WINDOW] += part
+    inner = slice(2 * SUBFRAMES * PATCH, len(made))  # where no window is missing
+    error = (made - expected[: len(made)])[inner]
+    assert error.square().mean() < 0.05 * expected[inner].square().mean()
+
+
+def test_the_codes_of_pairs_are_apart() -> None:
+    codes = pair_codes()
+    likeness = codes @ codes.T - torch.eye(len(PAIRS))
+    assert len(codes) == len(PAIRS)
+    assert likeness.max() < 0.501
 
 
 @pytest.mark.parametrize("shares", [(0.46, 0.44), (0.6, 0.6), (0.1, 0.1)])

@@ -11,7 +11,7 @@ from flowvox.config import ModelConfig
 from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.locked.codes import LEVELS
 from flowvox.reference.training.locked.features import ENVELOPE
-from flowvox.reference.training.locked.front import Front, with_noise
+from flowvox.reference.training.locked.front import LIVELIEST, Front, Told, enliven, with_noise
 
 PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "params.json"
 
@@ -23,7 +23,7 @@ def test_its_names_are_the_decoders() -> None:
     front = Front(codec, torch.arange(ENVELOPE).float())
     shared = {k: v for k, v in front.state_dict().items() if k in codec.state_dict()}
     assert {name.split(".")[1] for name in shared} == {"0", "1"}
-    assert len(front.state_dict()) == len(shared) + 4  # two probes
+    assert len(front.state_dict()) == len(shared) + 3  # two probes
     latents = torch.randn(2, codec.config.latent_dim, 6)
     envelopes, pitch = front(latents)
     torch.testing.assert_close(envelopes, torch.arange(ENVELOPE).float().expand(2, 6, -1))
@@ -38,3 +38,26 @@ def test_noise_spares_the_semantic_vector_and_the_pitch() -> None:
     off = (noisy[:, 3:] != latents[:, 3:]).flatten(1).any(1).float().mean()
     assert 0.2 < off < 0.8
     assert noisy.abs().max() <= 1
+
+
+def test_what_is_told_gets_the_spread_of_the_truth() -> None:
+    """Half of a component's variance was foretold: it is stretched by the root of 2, the mean stays."""
+    torch.manual_seed(0)
+    codec = new_codec(ModelConfig.load(PARAMS), np.zeros((512, 32), np.float32))
+    front = Front(codec, torch.ones(ENVELOPE))
+    stream = torch.randn(4000, codec.config.dim)
+    with torch.no_grad():
+        front.envelope.weight[:2, :2] = torch.tensor([[3.0, 0.0], [0.0, 1.0]])
+        told = front.envelope(stream)
+        true = told.clone()
+        true[:, 0] += 3 * torch.randn(4000)  # as much variance again
+        true[:, 1] += 100 * torch.randn(4000)  # out of reach
+        enliven(front, Told(stream, true))
+        lively = front.envelope(stream)
+    torch.testing.assert_close(lively.mean(0), told.mean(0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        lively[:, 0].std() / told[:, 0].std(), torch.tensor(2**0.5), atol=0.1, rtol=0
+    )
+    torch.testing.assert_close(
+        lively[:, 1].std() / told[:, 1].std(), torch.tensor(LIVELIEST), atol=0.1, rtol=0
+    )
