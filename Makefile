@@ -215,7 +215,7 @@ pretrain-tiny: $(VENV)/.train ## the language model on hundreds of voices (minut
 	$(TRAIN) export --work $(WORK)
 
 space-tiny: $(VENV)/.train ## another space for the acoustic values of train-tiny (minutes; WORK=folder)
-	$(TRAIN) locked-space --work $(WORK) --sentences 6000
+	$(TRAIN) locked-space --work $(WORK) --sentences 8000
 	cp $(WORK)/space/code_space.npz reference/training/locked/code_space.npz
 
 # Beside each other on one core each, or one after the other on both: the minutes are of two cores.

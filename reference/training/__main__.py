@@ -147,6 +147,12 @@ def pack(arguments: argparse.Namespace) -> None:
     write(arguments.work / "locked", arguments.out)
 
 
+def unpack(arguments: argparse.Namespace) -> None:
+    from flowvox.reference.training.unpack import unpack as read
+
+    read(arguments.out, arguments.work)
+
+
 def score(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.score import score as measure
 
@@ -164,7 +170,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     for stage in (
         corpus, teacher, speech, semantics, align, codec, encode, decoder, lm, export,
         locked_space, locked, locked_front, locked_decoder, locked_encoder, adapt, locked_export,
-        pack, score, curves,
+        pack, unpack, score, curves,
     )
 }  # fmt: skip
 

@@ -1,9 +1,9 @@
 """The phase-locked code space, fixed before the parts of the model are trained on it.
 
-Acoustic value 0 is the number of pitch periods in the frame, value 1 the share of it that is voiced,
-the other 34 are linear in the envelopes of the frame, bent into (-1, 1): space.py found them. Each is
-rounded to the codec's 21 levels. Because the codes are fixed before any training, the parts of the
-model can be trained at one time.
+Acoustic value 0 is the pitch in the middle of the frame, in whole periods per frame, value 1 the
+share of it that is voiced, the other 34 are linear in the envelopes of the frame, bent into (-1,
+1): space.py found them. Each is rounded to the codec's 21 levels. Because the codes are fixed
+before any training, the parts of the model can be trained at one time.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class CodeSpace:
 
 
 def excitation(cycles: NDArray[np.integer], voiced: Array) -> Array:
-    """Pitch periods in each frame [K], voiced share [K] -> acoustic values 0 and 1: [K, 2]."""
+    """Periods per frame [K], voiced share [K] -> acoustic values 0 and 1: [K, 2]."""
     pitch = (cycles - (MIN_CYCLES - 1)) / ((LEVELS - 1) / 2) - 1
     both = np.stack([pitch, 2 * voiced - 1], axis=1)
     return np.clip(both, -1, 1).astype(np.float32)

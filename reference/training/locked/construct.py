@@ -1,10 +1,11 @@
 """The decoder's later stages before any training: weights that are computed, not learned.
 
-The waveform is excitation x gains, and the excitation one of a hundred. From the first stage, as
-front.py taught it, the log gains and the pitch can be read linearly. A SwiGLU feed-forward multiplies,
-and a transposed convolution with a stride of 2 tells even steps from odd ones, so the rest of the
-decoder can be written down. What a frame's codes bring is the block from the middle of the frame before
-to the middle of this one (glides.py). Per stage the stream holds:
+The waveform is excitation x gains, and the excitation of a block is one of 80 that move or two
+halves of 20 that stay. From the first stage, as front.py taught it, the log gains and the pitch can
+be read linearly. A SwiGLU feed-forward multiplies, and a transposed convolution with a stride of 2
+tells even steps from odd ones, so the rest of the decoder can be written down. What a frame's codes
+bring is the block from the middle of the frame before to the middle of this one (glides.py). Per
+stage the stream holds:
 
     25 Hz    components of the half block's log gains; which half it is; pitches of both frames;
              pitch one-hot, per half; the pair of pitches, if the pitch moves
@@ -13,10 +14,10 @@ to the middle of this one (glides.py). Per stage the stream holds:
     100 Hz   coefficients of a lapped transform; components of the log gains; which eighth it is;
              the pair
 
-The coefficients begin as those of a pitch that steps between the frames. Layer 1 adds, where the pitch
-moves, what that differs by. Layers 2 to 4 multiply them, in place, by the harmonic gains; layer 5 adds
-noise x gains. The decoder's output is LATE samples late: half a block, and half of what a window is
-longer than a patch. Attention and the units that are left add nothing yet.
+The coefficients begin as those of a pitch that steps between the frames. Layer 1 adds, where the
+pitch moves, what that differs by. Layers 2 to 4 multiply them, in place, by the harmonic gains;
+layer 5 adds noise x gains. The decoder's output is LATE samples late: half a block, and half of
+what a window is longer than a patch. Attention and the units that are left add nothing yet.
 """
 
 from __future__ import annotations
@@ -47,9 +48,8 @@ from flowvox.reference.training.locked.synth import FRAME
 LATE = FRAME // 2 + (LAPS - 1) * PATCH // 2
 BANDS = HARMONIC_BANDS + NOISE_BANDS
 PITCHES = LEVELS - 1  # levels 1 to 20; level 0 does not occur
-PLACES = range(
-    1, SUBFRAMES - 1
-)  # where it matters that the pitch moves: not next to a frame's middle
+# Where a moving pitch is heard: not next to a frame's middle. 6 x 80 of a layer's 512 units.
+PLACES = range(1, SUBFRAMES - 1)
 ONE = 60.0  # how large a constant 1 is in the stream: it keeps the norm of every step nearly equal
 FAINT = 0.1  # scale of the log gains' components at 25 Hz
 CALM = 0.15  # and later on
@@ -78,7 +78,7 @@ class Layout:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self.codes = pair_codes()  # [pairs, P]; at the end of every stream
+        self.codes = pair_codes()  # what the last dimensions of every stream, `pair`, hold
         self.pair = slice(dim - self.codes.shape[1], dim)
         self.hot = self.pair.start - 2 * PITCHES  # at 25 Hz: one-hots of both halves; before them
         self.after = self.hot - PITCHES  # the pitch of this frame, as the front tells it
@@ -86,7 +86,7 @@ class Layout:
         self.half = self.before - 2  # and a constant that is in one of two dimensions, nearly ONE
         self.of_half = self.sure = self.half - 2  # the same, exactly; number of components
         self.hot_quarter = self.pair.start - 4 * PITCHES  # at 50 Hz
-        self.of_pair = self.quarter = self.hot_quarter - 4  # the constant, in one of four
+        self.of_quarter = self.quarter = self.hot_quarter - 4  # the constant, in one of four
         self.place = self.pair.start - SUBFRAMES  # at 100 Hz
         self.log_gains = slice(COEFFICIENTS, self.place)
 
@@ -96,7 +96,7 @@ class Layout:
         half[: self.of_half] = 1 / (2 * FAINT)
         half[self.sure : self.before] = 1 / ONE
         half[self.hot :] = 1 / HOT
-        quarter[: self.of_pair] = 1 / (2 * CALM)
+        quarter[: self.of_quarter] = 1 / (2 * CALM)
         quarter[self.quarter : self.hot_quarter] = 1 / ONE
         quarter[self.hot_quarter :] = 1 / HOT
         patch[:COEFFICIENTS] = 1 / SOFT
@@ -152,12 +152,12 @@ def construct(codec: Codec, front: Front, heard: Tensor, sounds: Sounds) -> None
         else:
             convs.append(block)
     levels = Levels(front, heard)
-    half, pair = levels.components(2, at.of_half), levels.components(4, at.of_pair)
+    half, quarter = levels.components(2, at.of_half), levels.components(4, at.of_quarter)
     basis = levels.components(SUBFRAMES, at.place - COEFFICIENTS)
     _set(convs[0], _halves(at, front, levels, half))
     _know_pitches(at, units[0][0])
-    _set(convs[1], _quarters(at, levels, half, pair))
-    _set(convs[2], _patches(at, sounds, pair, basis))
+    _set(convs[1], _quarters(at, levels, half, quarter))
+    _set(convs[2], _patches(at, sounds, quarter, basis))
     _move(at, units[2][0], sounds)
     _shape(at, units[2][1:], sounds, levels.mean, basis)
     _, synthesis, _ = transform()
@@ -221,7 +221,7 @@ def _know_pitches(at: Layout, layer: Units) -> None:
     add(before[first] + after[second], PAIR_OFF, PAIR_ON, one, codes)
 
 
-def _quarters(at: Layout, levels: Levels, half: Tensor, pair: Tensor) -> Tensor:
+def _quarters(at: Layout, levels: Levels, half: Tensor, quarter: Tensor) -> Tensor:
     """25 -> 50 Hz: components of two subframes, with what is constant in them | one-hot per quarter |
     pair."""
     constant = (levels.bias.view(SUBFRAMES, BANDS) - levels.mean).view(4, 2 * BANDS)
@@ -229,23 +229,23 @@ def _quarters(at: Layout, levels: Levels, half: Tensor, pair: Tensor) -> Tensor:
     kernel = torch.zeros(at.dim, at.dim, 4)
     for q in range(4):
         h, odd = divmod(q, 2)
-        kernel[: at.of_half, : at.of_pair, odd] = CALM / FAINT * (pair.T @ parts[odd]).T
+        kernel[: at.of_half, : at.of_quarter, odd] = CALM / FAINT * (quarter.T @ parts[odd]).T
         hot, here = at.hot + h * PITCHES, at.hot_quarter + q * PITCHES
-        kernel[at.sure + h, : at.of_pair, odd] = CALM / ONE * (pair.T @ constant[q])
+        kernel[at.sure + h, : at.of_quarter, odd] = CALM / ONE * (quarter.T @ constant[q])
         kernel[at.sure + h, at.quarter + q, odd] = 1
         kernel[hot : hot + PITCHES, here : here + PITCHES, odd] = torch.eye(PITCHES)
         kernel[at.pair, at.pair, odd] = torch.eye(len(at.codes.T))
     return kernel
 
 
-def _patches(at: Layout, sounds: Sounds, pair: Tensor, basis: Tensor) -> Tensor:
+def _patches(at: Layout, sounds: Sounds, quarter: Tensor, basis: Tensor) -> Tensor:
     """50 -> 100 Hz: coefficients of a steady pitch | components of the log gains | place | pair."""
     analysis, _, _ = transform()
     steady = SOFT * LIFT / HOT * torch.from_numpy(sounds.steady) @ analysis  # [pitch, place, C]
-    parts = pair.view(2, BANDS, at.of_pair)
+    parts = quarter.view(2, BANDS, at.of_quarter)
     kernel = torch.zeros(at.dim, at.dim, 4)
     for odd in range(2):
-        kernel[: at.of_pair, at.log_gains, odd] = parts[odd].T @ basis
+        kernel[: at.of_quarter, at.log_gains, odd] = parts[odd].T @ basis
         kernel[at.pair, at.pair, odd] = torch.eye(len(at.codes.T))
         for q in range(4):
             start, place = at.hot_quarter + q * PITCHES, 2 * q + odd

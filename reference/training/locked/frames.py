@@ -1,4 +1,4 @@
-"""Frames of speech as envelopes, for the stages that learn without waveforms: space.py, front.py."""
+"""Frames of speech as envelopes, for what needs no waveforms: in space.py, front.py and codec.py."""
 
 from __future__ import annotations
 

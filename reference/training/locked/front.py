@@ -37,7 +37,7 @@ BATCH = 24
 # Crops whose acoustic values, but for the pitch, are off like those of a language model.
 NOISY_SHARE, MOST_NOISE = 0.5, 0.25
 TOLD = 60  # batches that say how what is told spreads
-LIVELIEST = 2.5
+LIVELIEST = 2.5  # times; more would stretch what is hardly foretold
 
 
 class Front(nn.Module):
@@ -90,7 +90,8 @@ def told(front: Front, codec: Codec, speech: Gathered) -> Told:
 
 @torch.no_grad()
 def enliven(front: Front, frames: Told) -> None:
-    """Give the envelopes that `front` tells the true ones' spread, at most LIVELIEST times its own.
+    """Give the envelopes that `front` tells the true ones' spread: per component, 1 to LIVELIEST times
+    its own.
 
     What is regressed is an expectation: it varies less than what it stands for, and sounds dull. Each
     principal component of what is told is stretched (as global variance is restored in parametric

@@ -1,9 +1,10 @@
 """How the pitch moves from frame to frame: from the middle of each to the middle of the next.
 
-A frame of n pitch periods has its own pitch in its middle. Between two middles, over a *block*, the
-pitch moves evenly, and the block then holds the mean of both frames' periods. The phase in the middle
-of a frame of n is n / 2 whatever was before, so that a block depends on its two frames alone. Where the
-pitch moves too far (an octave, another sound), it steps at the frame boundary instead.
+A frame's pitch, a whole number n of periods per frame, is reached in its middle. Between two
+middles, over a *block*, the pitch moves evenly, and the block holds the mean of both numbers. The
+phase in the middle of a frame of n is n / 2 whatever was before, so that a block depends on its two
+frames alone. Where the pitch moves too far (an octave, another sound), it steps at the frame
+boundary instead.
 
 Times are counted in blocks from the middle of the first frame: the frame boundary is at 1/2.
 """
@@ -13,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_CYCLES, MAX_CYCLES = 5, 24  # pitch periods per codec frame: 62.5 to 300 Hz
-FARTHEST = 5  # a pitch moves by at most a fifth
+MIN_CYCLES, MAX_CYCLES = 5, 24  # pitch in periods per codec frame: 62.5 to 300 Hz
+FARTHEST = 5  # a pitch moves by at most 1 / FARTHEST of the lower one: 20 %, three semitones
 
 Times = NDArray[np.float64]
 Cycles = NDArray[np.integer] | int
@@ -47,7 +48,10 @@ def staying(cycles: Cycles, time: Times) -> tuple[Times, Times]:
 
 
 def track(cycles: NDArray[np.integer], samples: int) -> tuple[Times, Times]:
-    """Cycles per frame [K] -> (phase in periods, periods per frame), [K, samples] at sample centres."""
+    """Cycles per frame [K] -> (phase in periods, periods per frame), [K, samples] at sample centres.
+
+    `samples` is even.
+    """
     frames = len(cycles)
     time = np.arange(samples // 2)[None] + 0.5
     first, second = time / samples, 0.5 + time / samples  # halves of a block

@@ -1,8 +1,9 @@
-"""The lapped transform that the decoder's last stage works in: 240 cosine-modulated channels.
+"""The lapped transform that the decoder's last stage works in: cosine-modulated channels.
 
-Every 10 ms a window of 50 ms is told by coefficients, one a channel of 50 Hz. Gains may differ from
-channel to channel and from step to step: the windows overlap so much that what they fold cancels out
-(the MDCT's, of 20 ms, are too short for that: pulses of a low voice came out rough).
+Every 10 ms a window of 50 ms is told by 120 coefficients: one a channel of 50 Hz up to 4 kHz, one
+for four channels above. Gains may differ from channel to channel and from step to step: the windows
+overlap so much that what they fold cancels out (the MDCT's, of 20 ms, are too short for that:
+pulses of a low voice came out rough).
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ def window() -> Tensor:
 def transform() -> tuple[Tensor, Tensor, Tensor]:
     """(analysis, synthesis [WINDOW, C], centre frequency [C]).
 
-    Channel k is the window times cos(pi / PATCH (k + 1/2) (t - middle) -+ pi / 4), as in every
-    cosine-modulated filter bank (Malvar 1992). Above the exact ones, neighbours share a coefficient
-    that has their energy.
+    Channel k is the window times sqrt 2 cos(pi / PATCH (k + 1/2) (t - middle) - (-1)^k pi / 4): a
+    pseudo-QMF bank (Rothweiler 1983; Vaidyanathan 1993, chapter 8). Above the exact ones, neighbours
+    share a coefficient that has their energy.
     """
     k = torch.arange(PATCH, dtype=torch.float64)
     t = torch.arange(WINDOW, dtype=torch.float64)[:, None] - (WINDOW - 1) / 2

@@ -31,7 +31,6 @@ from flowvox.reference.training.locked.synth import (
 )
 
 Array = NDArray[np.float32]
-LOWEST = 2.0  # periods per frame, where a glide goes on beyond its block
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def harmonics(phases: Times, rate: Times, spectrum: Array) -> Array:
     """
     turn = np.exp(1j * spectrum.astype(np.float64))
     bins = np.linspace(0, RATE / 2, BINS)
-    hertz = np.maximum(rate, LOWEST) * (RATE / FRAME)
+    hertz = rate * (RATE / FRAME)
     total = np.zeros(phases.shape)
     for h in range(1, int(HIGHEST_HARMONIC / hertz.min()) + 1):
         frequency = h * hertz

@@ -1,11 +1,12 @@
 """Phase-locked synthesis: a waveform that is a function of local parameters only.
 
-A codec decoder cannot know the phase that a speaker's pitch has accumulated since the sentence began;
-learning to invent it is what makes vocoders slow to train. Here the corpus itself removes the riddle:
-every 80 ms codec frame has a whole number of pitch periods, between the frames the pitch moves in one
-fixed way (glides.py), and the noise source is one frozen pattern repeated each frame. The excitation
-between the middles of two frames is then one of a hundred, and the waveform a deterministic function of
-it and of the spectral envelopes.
+A codec decoder cannot know the phase that a speaker's pitch has accumulated since the sentence
+began; learning to invent it is what makes vocoders slow to train. Here the corpus itself removes
+the riddle: every 80 ms codec frame has in its middle a pitch of a whole number of periods per
+frame, between the middles the pitch moves in one fixed way (glides.py), and the noise source is one
+frozen pattern repeated each frame. The excitation between the middles of two frames is then one of
+80 that move or two halves of 20 that stay, and the waveform a deterministic function of it and of
+the spectral envelopes.
 """
 
 from __future__ import annotations

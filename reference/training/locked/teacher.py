@@ -86,7 +86,9 @@ def _earlier(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def warped(parameters: Parameters, pitch: float, formants: float) -> Parameters:
-    """Another voice from the same sentence: F0 times `pitch`, the frequency axis times `formants`."""
+    """Another voice from the same sentence: F0 times `pitch`, the frequency axis of both
+    spectra times `formants`; the phase stays.
+    """
     bins = parameters.harmonic.shape[1]
     source = np.clip(np.arange(bins) / formants, 0, bins - 1)
     low = np.floor(source).astype(int)
@@ -99,7 +101,7 @@ def warped(parameters: Parameters, pitch: float, formants: float) -> Parameters:
     return Parameters(
         harmonic=warp(parameters.harmonic),
         noise=warp(parameters.noise),
-        phase=parameters.phase[:, low],
+        phase=parameters.phase,
         f0=parameters.f0 * np.float32(pitch),
         phonemes=parameters.phonemes,
         word_index=parameters.word_index,

@@ -18,6 +18,7 @@ from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.locked.codes import LEVELS
 from flowvox.reference.training.locked.construct import (
     BANDS,
+    LATE,
     PITCHES,
     Units,
     construct,
@@ -40,6 +41,7 @@ from flowvox.reference.training.locked.gains import (
 from flowvox.reference.training.locked.glides import MIN_CYCLES, PAIRS
 from flowvox.reference.training.locked.lapped import PATCH, WINDOW, transform
 from flowvox.reference.training.locked.sounds import Sounds
+from flowvox.reference.training.locked.synth import FRAME
 
 PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "params.json"
 PITCH, CONSTANT = slice(0, LEVELS), 21  # dimensions of the made-up stream
@@ -112,9 +114,10 @@ def test_it_multiplies_excitation_and_gains() -> None:
         for part in log_gains[SUBFRAMES:].split((HARMONIC_BANDS, BANDS - HARMONIC_BANDS), 1)
     )
     parts = (pulses * harmonic.exp() + noise * hiss.exp()) @ synthesis.T
-    expected = torch.zeros(len(made) + WINDOW)
-    for place, part in enumerate(parts, start=SUBFRAMES):
-        expected[place * PATCH :][:WINDOW] += part
+    expected = torch.zeros(len(made) + LATE + WINDOW)
+    for eighth, part in enumerate(parts):  # where test_sounds.py finds them in the synthesis
+        first = FRAME // 2 + eighth * PATCH + (PATCH - WINDOW) // 2
+        expected[first + LATE :][:WINDOW] += part
     inner = slice(2 * SUBFRAMES * PATCH, len(made))  # where no window is missing
     error = (made - expected[: len(made)])[inner]
     assert error.square().mean() < 0.05 * expected[inner].square().mean()

@@ -9,7 +9,6 @@ from flowvox.reference.training.locked.lapped import (
     EXACT,
     LAPS,
     PATCH,
-    SERIES,
     WINDOW,
     transform,
     window,
@@ -33,7 +32,8 @@ def test_it_keeps_what_is_below_its_groups() -> None:
     )  # a channel is half a period of a patch wide
     made = overlapped(tone.unfold(0, WINDOW, PATCH) @ analysis @ synthesis.T)
     inner = slice(WINDOW, -WINDOW)
-    torch.testing.assert_close(made[inner], tone[inner], atol=0.01, rtol=0)
+    error = (made - tone)[inner]
+    assert error.square().mean() < 3e-5 * tone[inner].square().mean()  # 45 dB
     assert torch.all(frequency.diff() > 0)
     assert SUBFRAMES * PATCH == FRAME
 
@@ -54,4 +54,3 @@ def test_the_window_is_of_norm_one_and_starts_softly() -> None:
     shape = window()
     torch.testing.assert_close(shape.norm(), torch.tensor(1.0, dtype=torch.float64))
     assert abs(shape[0]) < 0.15 * shape.max()
-    assert len(SERIES) == 2

@@ -1,4 +1,4 @@
-"""The phase-locked corpus: the waveform is a function of the frame, and a model moves to its codes."""
+"""The phase-locked corpus: a waveform of a frame and its neighbour; a model moves to its codes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from flowvox.reference.training.lm import ADAPTING, LanguageModel
 from flowvox.reference.training.locked import carry
 from flowvox.reference.training.locked.carry import carried, old_codes, values
 from flowvox.reference.training.locked.codes import CodeSpace
-from flowvox.reference.training.locked.corpus import VOICES, utterance, voice_of
+from flowvox.reference.training.locked.corpus import VOICES, spoken, utterance, voice_of
+from flowvox.reference.training.locked.glides import MAX_CYCLES, MIN_CYCLES
 from flowvox.reference.training.locked.synth import (
     FRAME,
-    MAX_CYCLES,
-    MIN_CYCLES,
     filled_f0,
     frozen_noise,
     locked_phase,
@@ -34,7 +33,9 @@ PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "para
 
 
 @given(st.lists(st.floats(80, 280), min_size=13, max_size=80), st.integers(0, 12))
-def test_every_frame_has_a_whole_number_of_pitch_periods(hertz: list[float], unvoiced: int) -> None:
+def test_the_phase_in_a_frames_middle_follows_from_its_pitch(
+    hertz: list[float], unvoiced: int
+) -> None:
     f0 = np.array(hertz, dtype=np.float32)
     f0[:unvoiced] = 0
     frames = -(-len(f0) * 300 // FRAME)
@@ -116,6 +117,16 @@ def test_codes_do_not_want_the_audio() -> None:
     assert len(heard["audio"]) == len(heard["codes"]) * FRAME
     assert len(unheard["audio"]) == 0
     np.testing.assert_array_equal(unheard["codes"], heard["codes"])
+
+
+def test_all_voices_have_one_phase() -> None:
+    pytest.importorskip("hibari", reason="needs the train extra")
+    from flowvox.reference.training.locked.teacher import Teacher
+
+    teacher, phase = Teacher(), np.sin(np.arange(601) / 40).astype(np.float32)
+    said = spoken(teacher, teacher.phonemes("The tea is hot."), phase, list(VOICES).index("hugo"))
+    assert said is not None
+    np.testing.assert_array_equal(said.phase, np.broadcast_to(phase, said.harmonic.shape))
 
 
 def test_labels_follow_the_sound() -> None:

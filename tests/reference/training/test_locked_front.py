@@ -9,9 +9,18 @@ import torch
 
 from flowvox.config import ModelConfig
 from flowvox.reference.training.codec import new_codec
-from flowvox.reference.training.locked.codes import LEVELS
+from flowvox.reference.training.locked.codes import LEVELS, CodeSpace
 from flowvox.reference.training.locked.features import ENVELOPE
-from flowvox.reference.training.locked.front import LIVELIEST, Front, Told, enliven, with_noise
+from flowvox.reference.training.locked.frames import CROP, Gathered
+from flowvox.reference.training.locked.front import (
+    BATCH,
+    LIVELIEST,
+    Front,
+    Told,
+    crops,
+    enliven,
+    with_noise,
+)
 
 PARAMS = Path(__file__).parents[3] / "reference" / "training" / "locked" / "params.json"
 
@@ -61,3 +70,20 @@ def test_what_is_told_gets_the_spread_of_the_truth() -> None:
     torch.testing.assert_close(
         lively[:, 1].std() / told[:, 1].std(), torch.tensor(LIVELIEST), atol=0.1, rtol=0
     )
+
+
+def test_targets_are_the_blocks_that_end_in_the_frames() -> None:
+    """From the middle of the frame before to the middle of this one."""
+    halves = np.arange(2 * CROP).reshape(CROP, 2) / 2  # of frame k: k and k + 1/2
+    speech = Gathered(
+        envelopes=np.repeat(halves, ENVELOPE // 2, axis=1).astype(np.float16),
+        excitation=np.zeros((CROP, 2), np.float32),
+        semantic=np.zeros(CROP, np.int64),
+        starts=np.array([0, CROP]),
+    )
+    codes, blocks = crops(speech, torch.from_numpy(speech.starts), CodeSpace.load())
+    assert codes.shape == (BATCH, CROP, 37)
+    expected = torch.arange(CROP)[:, None] + torch.tensor([-0.5, 0.0])
+    expected[0, 0] = 0  # not known
+    found = blocks.view(BATCH, CROP, 2, -1)
+    torch.testing.assert_close(found, expected[None, :, :, None].expand_as(found))

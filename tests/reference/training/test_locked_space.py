@@ -19,6 +19,7 @@ from flowvox.reference.training.locked.features import (
     mel_hats,
 )
 from flowvox.reference.training.locked.frames import CROP
+from flowvox.reference.training.locked.glides import MAX_CYCLES, MIN_CYCLES
 from flowvox.reference.training.locked.space import (
     COMPONENTS,
     SPREAD,
@@ -29,7 +30,6 @@ from flowvox.reference.training.locked.space import (
     components,
     save,
 )
-from flowvox.reference.training.locked.synth import MAX_CYCLES, MIN_CYCLES
 from flowvox.reference.training.locked.teacher import Parameters
 
 
