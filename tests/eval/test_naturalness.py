@@ -35,7 +35,7 @@ def model(request: pytest.FixtureRequest) -> NaturalnessModel:
     return request.getfixturevalue(request.param)
 
 
-@pytest.mark.parametrize(("seconds", "differs"), [(3, 1e-4), (8.5, 1e-4), (14, 0.2)])
+@pytest.mark.parametrize(("seconds", "differs"), [(3, 1e-4), (8.5, 1e-4), (14, 0.3)])
 def test_distillmos_scores_as_its_package_does(
     distillmos: DistillMOS, speech: Samples, seconds: float, differs: float
 ) -> None:
