@@ -224,7 +224,7 @@ train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (
 	$(TRAIN) locked-front --work $(WORK) --minutes 20 --sentences 8000
 	$(TRAIN) locked-decoder --work $(WORK) --minutes 17 --sentences 8000
 	$(TRAIN) adapt --work $(WORK) --minutes 220
-	$(TRAIN) locked-encoder --work $(WORK) --minutes 10
+	$(TRAIN) locked-encoder --work $(WORK) --minutes 40
 	$(TRAIN) locked-export --work $(WORK)
 	$(TRAIN) pack --work $(WORK) --out models/tiny
 	$(TRAIN) score --work $(WORK) --out models/tiny
