@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RATE = 16000
 # Samples. The packages cut windows at most 1 s apart, which counts every second of a long utterance
 # eight times; half a window apart costs a quarter and moves DistillMOS by 0.1 on average, 0.23 at most
-# (15 repeated sentences of models/tiny, 14 s each).
+# (eight sentences of models/tiny repeated to 14 s, seven of them at two speeds).
 DISTILLMOS_WINDOW, DISTILLMOS_HOP, DISTILLMOS_BATCH = 122880, 61440, 4
 DNSMOS_WINDOW, DNSMOS_HOP = 144160, 72080
 # Raw outputs -> P.835 scale, from dnsmos_local.py of microsoft/DNS-Challenge (highest power first).

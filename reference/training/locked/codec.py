@@ -33,7 +33,7 @@ from flowvox.reference.training.speech import FRAME, Speech
 
 BATCH = 8
 SHORT_CONTEXT = 2  # frames at the head of a crop that have too little past
-SEMANTIC_SHARE = 3  # of the encoder's loss: a wrong semantic code is another sound
+SEMANTIC_WEIGHT = 3  # in the encoder's loss: a wrong semantic code is another sound
 DECODER_LR = 3e-6  # larger steps undo more of what was computed than they mend
 
 
@@ -104,7 +104,7 @@ def train_encoder(folder: Path, minutes: float) -> None:
         latents, target = codec.encode_latents(samples * gain)[..., skip:], target[..., skip:]
         acoustic = F.mse_loss(latents[:, dim:].tanh(), target[:, dim:])
         semantic = F.mse_loss(latents[:, :dim], target[:, :dim])
-        (10 * acoustic + SEMANTIC_SHARE * semantic).backward()  # type: ignore[no-untyped-call]
+        (10 * acoustic + SEMANTIC_WEIGHT * semantic).backward()  # type: ignore[no-untyped-call]
         session.step()
         if session.number % 25 == 0:
             session.log(acoustic=acoustic.item(), semantic=semantic.item())
