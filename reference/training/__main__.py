@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,11 @@ def _judged() -> set[str]:
 def corpus(arguments: argparse.Namespace) -> None:
     from flowvox.reference.training.corpus import build
 
-    build(arguments.work, _judged(), None, arguments.threads)
+    file = arguments.work / "vocabulary.json"  # of `unpack`
+    known = (
+        [bytes.fromhex(t) for t in json.loads(file.read_text("utf-8"))] if file.exists() else None
+    )
+    build(arguments.work, _judged(), known, arguments.threads)
 
 
 def teacher(arguments: argparse.Namespace) -> None:

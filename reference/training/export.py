@@ -6,6 +6,7 @@ from; the codebook that other speech can be coded with; and which sentences were
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from flowvox.reference.training.codec import state_of
+from flowvox.reference.training.pack import HASHES
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.speech import Speech
 
@@ -22,10 +24,13 @@ CANDIDATES = 30  # utterances of each preset voice
 PROMPT_SHORTEST, PROMPT_LONGEST = 50, 90  # frames of the utterances for voice prompts
 
 
-def codec_state(work: Path) -> dict[str, Tensor]:
-    """The codec that was trained in `work`."""
+def codec_state(work: Path, before: Path | None) -> dict[str, Tensor]:
+    """The codec that was trained in `work`; where none was, the one of `before`."""
     if (work / "codec").exists():
         return state_of(work / "codec") | state_of(work / "decoder")
+    if before and not (work / "decoder").exists():
+        known: dict[str, Tensor] = torch.load(before / "codec.pt", weights_only=True)
+        return known
     vectors = torch.from_numpy(Semantics.load(work / "semantics.npz").vectors)
     codebook = "quantizer.semantic_codebook."
     own = {
@@ -46,7 +51,7 @@ def export(work: Path, voices: Collection[str], before: Path | None = None) -> N
     language = state_of(work / "lm")
     backbone = {k: v for k, v in language.items() if k.startswith("backbone.")}
     flow = {k: v for k, v in language.items() if k not in backbone}  # and the probes
-    codec = codec_state(work)
+    codec = codec_state(work, before)
     for name, state in {"backbone": backbone, "flow": flow, "codec": codec}.items():
         torch.save({k: v.bfloat16().cpu() for k, v in state.items()}, folder / f"{name}.pt")
     speech, acoustic = Speech.load(work / "speech"), np.load(work / "codes.npy", mmap_mode="r")
@@ -68,6 +73,8 @@ def export(work: Path, voices: Collection[str], before: Path | None = None) -> N
         codes=np.concatenate(codes),
     )
     spoken = np.unique(speech.sentence)
-    if before:
+    if before and (before / HASHES).exists():
+        shutil.copy(before / HASHES, folder / HASHES)
+    elif before:
         spoken = np.union1d(spoken, np.load(before / "spoken.npz")["sentence"])
     np.savez_compressed(folder / "spoken.npz", sentence=spoken, voices=np.array(list(voices)))

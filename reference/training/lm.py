@@ -51,6 +51,7 @@ CONDITION_DROPOUT = 0.1
 MOST_OWN = 0.8  # largest share of own history in a batch
 ACOUSTIC_LEVELS = 21
 EVALUATE_EVERY = 250
+PROBE_BATCHES, PROBE_STEPS, PROBE_FRAMES, PROBE_LR = 150, 2500, 1024, 4e-3  # of `teach_probes`
 WEIGHTS = {"semantic": 0.5, "flow": 2.0, "attention": 0.3, "phoneme": 0.2, "probe": 2.0}
 
 
@@ -83,6 +84,7 @@ ADAPTING = Settings(
     lr=1.5e-3, matrix_lr=1.5e-3, warmup=40, decay=0.995, spread=0.3, flow_frames=0.6,
     own_from=0.12, own_share=0.4, own_steps=2, voice=(10, 18),
 )  # fmt: skip
+GOING_ON = dataclasses.replace(ADAPTING, lr=1e-3, matrix_lr=1e-3)  # after `adapt`, by `unpack`
 
 
 class Expectation(nn.Module):
@@ -275,15 +277,50 @@ def train(work: Path, minutes: float, positions: int, device: str) -> None:
 
 
 def adapt(work: Path, minutes: float, positions: int, device: str) -> None:
-    """Stage `adapt`: the model of `work`/export goes on with the codes of `work`/locked."""
+    """Stage `adapt`: the model of `work`/export goes on with the codes of `work`/locked.
+
+    One that `unpack` wrote knows these codes already and begins with new probes.
+    """
     torch.manual_seed(11)
     folder = work / "locked"
     scale = torch.from_numpy(CodeSpace.load().scale).sqrt()
     importance = torch.cat([torch.ones(2), scale / scale.mean()])
-    model = LanguageModel(ModelConfig.load(folder / "params.json"), ADAPTING, importance)
-    if not (folder / "lm" / "latest.pt").exists():
+    unpacked, begun = work / "export" / "language.pt", (folder / "lm" / "latest.pt").exists()
+    config = ModelConfig.load(folder / "params.json")
+    settings = GOING_ON if unpacked.exists() else ADAPTING
+    model = LanguageModel(config, settings, importance)
+    if unpacked.exists() and not begun:
+        model.load_state_dict(torch.load(unpacked, weights_only=True), strict=False)
+        data = Utterances(folder, device)
+        teach_probes(model.to(device), Sampler(data, config, positions, settings.voice, seed=0))
+    elif not begun:
         model.load_state_dict(carried(work), strict=False)
     _train(folder, model, minutes, positions, device)
+
+
+def teach_probes(model: LanguageModel, sampler: Sampler) -> None:
+    """Train what reads the hidden states, and nothing else: a target drawn towards an expectation that
+    has learned nothing yet would spoil the flow head."""
+    read = []
+    with torch.no_grad(), torch.autocast(sampler.data.device, dtype=torch.bfloat16):
+        for _ in range(PROBE_BATCHES):
+            batch = sampler.batch()
+            here = ~batch.is_end
+            hidden = model.hidden(batch)[0][here].float()
+            read.append((hidden, batch.semantic[here], batch.latents, batch.phonemes))
+    hidden, codes, latents, phonemes = (torch.cat(parts) for parts in zip(*read, strict=True))
+    probes = [*model.phoneme_probe.parameters(), *model.expectation.parameters()]
+    optimizer = torch.optim.AdamW(probes, lr=PROBE_LR, betas=(0.9, 0.98), weight_decay=0.0)
+    for step in range(PROBE_STEPS):
+        optimizer.param_groups[0]["lr"] = PROBE_LR * (1 - step / PROBE_STEPS)
+        some = torch.randint(len(hidden), (PROBE_FRAMES,), device=hidden.device)
+        said = model.phoneme_probe(hidden[some]).view(-1, PHONEMES)
+        expected = model.expectation(hidden[some], codes[some])
+        loss = F.cross_entropy(said, phonemes[some].flatten())
+        loss = loss + model._distance(expected, latents[some])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def _train(work: Path, model: LanguageModel, minutes: float, positions: int, device: str) -> None:

@@ -20,6 +20,7 @@ from flowvox.reference.training.text import is_held_out, text_hash
 from flowvox.tensors import CODE_EMBEDDINGS, CODEC, FLOW, checkpoint_tensors
 from flowvox.voices import to_bfloat16, write_voice_pt
 
+HASHES = "training-text-hashes.txt"
 VOICE_FRAMES = 14
 VOICE_BEGIN = 14  # frames into the first candidate of each voice
 
@@ -59,8 +60,10 @@ def pack(work: Path, out: Path) -> None:
     write_tekken(out / "tekken.json", vocabulary, {name: len(v) for name, v in rows.items()})
     texts = json.loads((work / "texts.json").read_text("utf-8"))
     said = [texts[i] for i in spoken["sentence"]]
-    hashes = sorted({text_hash(text) for text in said if not is_held_out(text)})
-    write_beside(out / "training-text-hashes.txt", ("\n".join(hashes) + "\n").encode())
+    hashes = {text_hash(text) for text in said if not is_held_out(text)}
+    if (folder / HASHES).exists():
+        hashes |= set((folder / HASHES).read_text("ascii").split())
+    write_beside(out / HASHES, ("\n".join(sorted(hashes)) + "\n").encode())
 
 
 def voices(

@@ -18,6 +18,7 @@ from flowvox.numbers import MONTHS
 FORTUNES = Path("/usr/share/games/fortunes")
 WORDNET = Path("/usr/share/wordnet")  # Debian's `wordnet-base`
 PARTS_OF_SPEECH = ("adj", "adv", "noun", "verb")
+LOCATION = "15"  # WordNet's lexicographer file of the nouns that name places
 SHORTEST, LONGEST = 12, 120  # characters
 LONGEST_JOINED = 230
 DEFINITIONS = 30_000  # of 100,000
@@ -110,13 +111,15 @@ def read_definitions(folder: Path = WORDNET) -> list[str]:
     return _unique(s for s in map(_as_sentence, plain) if s)
 
 
-def read_names(folder: Path = WORDNET) -> list[str]:
-    """Proper nouns of WordNet: people, places, works."""
+def read_names(folder: Path = WORDNET, *, places: bool = False) -> list[str]:
+    """Proper nouns of WordNet: people, places, works; or places only."""
     found = set()
     for line in (folder / "data.noun").read_text("utf-8", errors="ignore").splitlines():
         if not line.startswith("  "):
-            name = line.split()[4].replace("_", " ")
-            if re.fullmatch(r"([A-Z][a-z]+)( [A-Z][a-z]+){0,2}", name):
+            _, kind, _, _, name, *_ = line.split()
+            name = name.replace("_", " ")
+            proper = re.fullmatch(r"([A-Z][a-z]+)( [A-Z][a-z]+){0,2}", name)
+            if proper and (kind == LOCATION or not places):
                 found.add(name)
     return sorted(found)
 

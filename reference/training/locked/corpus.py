@@ -25,12 +25,15 @@ from flowvox.reference.training.locked.chains import add_chains
 from flowvox.reference.training.locked.codes import CodeSpace, rounded
 from flowvox.reference.training.locked.features import frame_features, in_frames
 from flowvox.reference.training.locked.lists import lexicon_texts, read_lexicon
-from flowvox.reference.training.locked.long_sentences import COUNT, from_pieces, long_sentences
+from flowvox.reference.training.locked.long_sentences import COUNT as LONG
+from flowvox.reference.training.locked.long_sentences import from_pieces, long_sentences
+from flowvox.reference.training.locked.named import COUNT as NAMED
+from flowvox.reference.training.locked.named import named_sentences
 from flowvox.reference.training.locked.synth import FRAME, locked_phase, synthesize
 from flowvox.reference.training.locked.teacher import Parameters, Teacher, warped
 from flowvox.reference.training.semantics import LABELS, Semantics
 from flowvox.reference.training.speech import Speech
-from flowvox.reference.training.text import is_held_out
+from flowvox.reference.training.text import is_held_out, read_names
 
 
 class Voice(NamedTuple):
@@ -146,17 +149,25 @@ def add_lists(folder: Path, texts: list[str], exclude: set[str]) -> list[str]:
     return added
 
 
+def add_named(folder: Path, texts: list[str], exclude: set[str]) -> list[str]:
+    """`named_sentences` of `texts`, appended to `folder`'s corpus; returns what was added."""
+    places = read_names(places=True)
+    added = named_sentences(texts, places, exclude, NAMED, seed=17)
+    append(folder, added, np.array([is_held_out(text) for text in added]))
+    return added
+
+
 def add_long(folder: Path, texts: list[str], exclude: set[str]) -> dict[int, list[str]]:
     """`long_sentences` of `texts`, appended to `folder`'s corpus: their pieces by their number."""
-    added = long_sentences(texts, exclude, COUNT, seed=16)
+    added = long_sentences(texts, exclude, LONG, seed=16)
     first = len(Corpus.load(folder / "corpus.npz"))
     append(folder, [sentence for sentence, _ in added])
     return {first + i: pieces for i, (_, pieces) in enumerate(added)}
 
 
 def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None:
-    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio, lists of rare words, and
-    long sentences.
+    """Speak the first `sentences` of the corpus, the first AUDIBLE as audio, lists of rare words,
+    sentences with names, and long sentences.
 
     Writes `work`/locked. exclude: `text_hash` of texts that must not be trained on.
     """
@@ -167,9 +178,9 @@ def build(work: Path, exclude: set[str], sentences: int, processes: int) -> None
     shape = resources.files("flowvox.reference.training.locked") / "params.json"
     (folder / "params.json").write_text(shape.read_text("utf-8"), encoding="utf-8")
     texts = json.loads((work / "texts.json").read_text("utf-8"))
-    lists = add_lists(folder, texts, exclude)
+    added = add_lists(folder, texts, exclude) + add_named(folder, texts, exclude)
     phase = mean_phase(Teacher(), texts[:40])
-    numbered = [*enumerate(texts[:sentences]), *enumerate(lists, start=len(texts))]
+    numbered = [*enumerate(texts[:sentences]), *enumerate(added, start=len(texts))]
     with ProcessPoolExecutor(processes) as pool:
         rows = _say(pool, [Line(number, text, voice_of(text)) for number, text in numbered], phase)
         rows += add_chains(folder, rows)

@@ -33,7 +33,7 @@ def read_lexicon() -> set[str]:
     return {entry for entry in entries if 3 <= len(entry) <= 14}
 
 
-def _lists(words: list[str], rng: random.Random) -> Iterator[str]:
+def lists_of(words: list[str], rng: random.Random) -> Iterator[str]:
     """The words in lists: between commas, between spaces, the last of some after "and"."""
     while words:
         length = min(rng.choice(LENGTHS), len(words))
@@ -60,7 +60,7 @@ def lexicon_texts(lexicon: set[str], corpus: list[str], exclude: set[str], seed:
     words = rng.sample(rare, len(rare)) + rng.sample(rare, len(rare))
     words += rng.sample(usual, min(USUAL_WORDS, len(usual))) + names
     rng.shuffle(words)
-    texts = [*_lists(words, rng), *name_sentences(names, NAME_SENTENCES, seed=seed + 1)]
+    texts = [*lists_of(words, rng), *name_sentences(names, NAME_SENTENCES, seed=seed + 1)]
     known = exclude | {text_hash(text) for text in corpus}
     texts = [text for text in dict.fromkeys(texts) if text_hash(text) not in known]
     rng.shuffle(texts)

@@ -14,6 +14,7 @@ from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.training import codec, export, pack, semantics
 from flowvox.reference.training.lm import FROM_NOTHING, LanguageModel
 from flowvox.reference.training.text import text_hash
+from flowvox.tensors import CODEC
 
 
 def test_a_training_becomes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,3 +49,32 @@ def test_a_training_becomes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     assert set(hashes) == {text_hash(text) for text in TEXTS}
     with np.load(work / "export" / "prompts.npz") as prompts:
         assert prompts["codes"].shape == (prompts["lengths"].sum(), 37)
+
+
+def test_going_on_keeps_the_codec_and_what_was_trained_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `unpack`, with `adapt` alone."""
+    work, before, out = tmp_path / "work", tmp_path / "before", tmp_path / "tiny"
+    work.mkdir()
+    before.mkdir()
+    speech = make_work(work)
+    made = semantics.fit(speech, 512, 32, "cpu")
+    made.save(work / "semantics.npz")
+    np.save(work / "codes.npy", np.zeros((len(TEXTS) * FRAMES, 36), np.uint8))
+    config = ModelConfig.load(work / "params.json")
+    (work / "lm").mkdir()
+    language = LanguageModel(config, FROM_NOTHING)
+    torch.save({"average": language.state_dict()}, work / "lm" / "latest.pt")
+    known = codec.new_codec(config, made.vectors)
+    torch.save(known.state_dict(), before / "codec.pt")
+    (before / pack.HASHES).write_text("0123456789abcdef\n")
+    monkeypatch.setattr(export, "PROMPT_SHORTEST", FRAMES)
+    export.export(work, ("heart", "hart"), before=before)
+    pack.pack(work, out)
+
+    name = "decoder_blocks.0.conv.parametrizations.weight.original1"
+    expected = known.state_dict()[name].bfloat16().float().numpy()
+    np.testing.assert_array_equal(Checkpoint.open(out).read(f"{CODEC}{name}"), expected)
+    hashes = (out / pack.HASHES).read_text().split()
+    assert set(hashes) == {"0123456789abcdef", *map(text_hash, TEXTS)}
