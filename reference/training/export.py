@@ -25,19 +25,21 @@ PROMPT_SHORTEST, PROMPT_LONGEST = 50, 90  # frames of the utterances for voice p
 
 
 def codec_state(work: Path, before: Path | None) -> dict[str, Tensor]:
-    """The codec that was trained in `work`; where none was, the one of `before`."""
+    """The codec that was trained in `work`; encoder or decoder that were not are those of `before`."""
     if (work / "codec").exists():
         return state_of(work / "codec") | state_of(work / "decoder")
-    if before and not (work / "decoder").exists():
-        known: dict[str, Tensor] = torch.load(before / "codec.pt", weights_only=True)
-        return known
     vectors = torch.from_numpy(Semantics.load(work / "semantics.npz").vectors)
     codebook = "quantizer.semantic_codebook."
-    own = {
+    state = {
         f"{codebook}embedding_sum": vectors,
         f"{codebook}cluster_usage": torch.ones(len(vectors)),
     }
-    return own | state_of(work / "encoder") | state_of(work / "decoder")
+    trained = [name for name in ("encoder", "decoder") if (work / name).exists()]
+    if before and len(trained) < 2:
+        state = torch.load(before / "codec.pt", weights_only=True)
+    for name in trained:
+        state |= state_of(work / name)
+    return state
 
 
 def export(work: Path, voices: Collection[str], before: Path | None = None) -> None:

@@ -54,7 +54,7 @@ def test_a_training_becomes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
 def test_going_on_keeps_the_codec_and_what_was_trained_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After `unpack`, with `adapt` alone."""
+    """After `unpack`, with `adapt` and an encoder trained anew."""
     work, before, out = tmp_path / "work", tmp_path / "before", tmp_path / "tiny"
     work.mkdir()
     before.mkdir()
@@ -68,6 +68,10 @@ def test_going_on_keeps_the_codec_and_what_was_trained_before(
     torch.save({"average": language.state_dict()}, work / "lm" / "latest.pt")
     known = codec.new_codec(config, made.vectors)
     torch.save(known.state_dict(), before / "codec.pt")
+    first = "input_proj.conv.parametrizations.weight.original1"
+    (work / "encoder").mkdir()
+    fresh = {first: torch.ones_like(known.state_dict()[first])}
+    torch.save({"average": fresh}, work / "encoder" / "latest.pt")
     (before / pack.HASHES).write_text("0123456789abcdef\n")
     monkeypatch.setattr(export, "PROMPT_SHORTEST", FRAMES)
     export.export(work, ("heart", "hart"), before=before)
@@ -75,6 +79,8 @@ def test_going_on_keeps_the_codec_and_what_was_trained_before(
 
     name = "decoder_blocks.0.conv.parametrizations.weight.original1"
     expected = known.state_dict()[name].bfloat16().float().numpy()
-    np.testing.assert_array_equal(Checkpoint.open(out).read(f"{CODEC}{name}"), expected)
+    checkpoint = Checkpoint.open(out)
+    np.testing.assert_array_equal(checkpoint.read(f"{CODEC}{name}"), expected)
+    assert (checkpoint.read(f"{CODEC}{first}") == 1).all()
     hashes = (out / pack.HASHES).read_text().split()
     assert set(hashes) == {"0123456789abcdef", *map(text_hash, TEXTS)}
