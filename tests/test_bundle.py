@@ -159,6 +159,14 @@ def read_everything(path: Path) -> None:
     bundle.tokenizer()
 
 
+def test_an_odd_key_does_not_break_the_line(copy: Path) -> None:
+    """Found by the test of replaced values."""
+    edit(copy, lambda m: m["checks"].update({"two\nlines": None}))
+    with pytest.raises(BundleError, match="is malformed") as raised:
+        Bundle.open(copy)
+    assert "\n" not in str(raised.value)
+
+
 @given(st.data())
 @settings(max_examples=100)
 def test_any_replaced_value_is_an_error_or_a_bundle(

@@ -85,16 +85,16 @@ def _check(value: Any, shape: Any, where: str) -> None:
         _check(value, dict, where)
         for key, inner in shape.items():
             if key not in value:
-                raise ValueError(f"'{_join(where, key)}' is missing")
+                raise ValueError(f"{_join(where, key)!r} is missing")
             _check(value[key], inner, _join(where, key))
     elif isinstance(shape, re.Pattern):
         if not isinstance(value, str) or not shape.fullmatch(value):
-            raise ValueError(f"'{where}' is malformed")
+            raise ValueError(f"{where!r} is malformed")
     else:
         # bool is an int to Python, but a size of `true` is a mistake; an int is a good float.
         kinds = (int, float) if shape is float else (shape,)
         if type(value) not in kinds or (shape is int and value < 0):
-            raise ValueError(f"'{where}' is malformed")
+            raise ValueError(f"{where!r} is malformed")
 
 
 def _join(where: str, key: str) -> str:

@@ -94,7 +94,7 @@ def test_pieces_become_one_utterance_unless_one_is_missing() -> None:
 
 def test_they_are_appended_to_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_work(tmp_path)
-    monkeypatch.setattr(corpus, "COUNT", 5)
+    monkeypatch.setattr(corpus, "LONG", 5)
     before = len(Corpus.load(tmp_path / "corpus.npz"))
     added = corpus.add_long(tmp_path, TEXTS, set())
     texts = json.loads((tmp_path / "texts.json").read_text("utf-8"))
