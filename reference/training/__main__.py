@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,12 +22,10 @@ def _judged() -> set[str]:
 
 
 def corpus(arguments: argparse.Namespace) -> None:
-    from flowvox.reference.training.corpus import build
+    from flowvox.reference.training.corpus import build, read_vocabulary
 
-    file = arguments.work / "vocabulary.json"  # of `unpack`
-    known = (
-        [bytes.fromhex(t) for t in json.loads(file.read_text("utf-8"))] if file.exists() else None
-    )
+    has_one = (arguments.work / "vocabulary.json").exists()  # of `unpack`
+    known = read_vocabulary(arguments.work) if has_one else None
     build(arguments.work, _judged(), known, arguments.threads)
 
 

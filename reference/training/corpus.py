@@ -92,10 +92,14 @@ def text_encoder(tokens: list[bytes]) -> tiktoken.Encoding:
     return tiktoken.Encoding("tiny", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
 
 
+def read_vocabulary(folder: Path) -> list[bytes]:
+    """The tokens of `folder`/vocabulary.json by rank."""
+    return [bytes.fromhex(t) for t in json.loads((folder / "vocabulary.json").read_text("utf-8"))]
+
+
 def append(folder: Path, texts: list[str], held_out: NDArray[np.bool_] | None = None) -> None:
     """Add texts to `folder`'s corpus.npz and texts.json: `Corpus.extended`."""
-    vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-    encoder = text_encoder([bytes.fromhex(token) for token in vocabulary])
+    encoder = text_encoder(read_vocabulary(folder))
     Corpus.load(folder / "corpus.npz").extended(texts, encoder, held_out).save(
         folder / "corpus.npz"
     )

@@ -16,6 +16,7 @@ from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.files import write_beside
 from flowvox.reference.safetensors_file import header_bytes
 from flowvox.reference.training.bpe import write_tekken
+from flowvox.reference.training.corpus import read_vocabulary
 from flowvox.reference.training.text import is_held_out, text_hash
 from flowvox.tensors import CODE_EMBEDDINGS, CODEC, FLOW, checkpoint_tensors
 from flowvox.voices import to_bfloat16, write_voice_pt
@@ -56,8 +57,9 @@ def pack(work: Path, out: Path) -> None:
     rows = voices(folder / "prompts.npz", names, config, table)
     for name, voice in rows.items():
         write_voice_pt(out / "voice_embedding" / f"{name}.pt", voice)
-    vocabulary = [bytes.fromhex(t) for t in json.loads((work / "vocabulary.json").read_text())]
-    write_tekken(out / "tekken.json", vocabulary, {name: len(v) for name, v in rows.items()})
+    write_tekken(
+        out / "tekken.json", read_vocabulary(work), {name: len(v) for name, v in rows.items()}
+    )
     texts = json.loads((work / "texts.json").read_text("utf-8"))
     said = [texts[i] for i in spoken["sentence"]]
     hashes = {text_hash(text) for text in said if not is_held_out(text)}

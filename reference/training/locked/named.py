@@ -20,14 +20,8 @@ _TITLES = ("Mr.", "Mrs.", "Ms.", "Dr.", "Professor", "Captain", "Senator", "Judg
 _RELATIVES = ("Aunt", "Uncle", "Cousin", "Saint", "King", "Lady")
 _ONE = re.compile(r"(He|She|Someone) (?!who)[^.]+\.")
 _SEVERAL = re.compile(r"(We|They) (?!who)[^.]+\.")
-_PLACED = (
-    " in {}.",
-    " near {}.",
-    " from {}.",
-    " to {} and {}.",
-    " between {} and {}.",
-    " with {}.",
-)
+_PLACED = (" in {}.", " near {}.", " from {}.", " to {} and {}.", " between {} and {}.")
+_WITH = " with {}."
 
 
 def read_census() -> tuple[list[str], list[str]]:
@@ -54,6 +48,7 @@ def named_sentences(
     usable = [text for text in texts if not is_held_out(text)]
     one = [text for text in usable if _ONE.fullmatch(text)]
     several = [text for text in usable if _SEVERAL.fullmatch(text)]
+    ends = [*((end, places) for end in _PLACED), (_WITH, first)]
 
     def person() -> str:
         kind = rng.random()
@@ -73,8 +68,8 @@ def named_sentences(
         who, carriers = rng.choice(((person, one), (person, one), (people, several)))
         text = f"{who()} {rng.choice(carriers).split(' ', 1)[1]}"
         if rng.random() < 0.4:
-            kind = rng.choice(_PLACED)
-            text = text[:-1] + kind.format(*rng.sample(places if kind != _PLACED[-1] else first, 2))
+            end, names = rng.choice(ends)
+            text = text[:-1] + end.format(*rng.sample(names, 2))
         return text
 
     names = rng.sample(first + last, len(first) + len(last))

@@ -11,7 +11,7 @@ from tests.reference.training.made_up import FRAMES, TEXTS, make_work
 
 from flowvox.config import END_VALUE, SPECIAL_CODES, ModelConfig
 from flowvox.prompt import build_prompt
-from flowvox.reference.training import alignment, semantics
+from flowvox.reference.training import alignment, lm, semantics
 from flowvox.reference.training.alignment import spoken_tokens
 from flowvox.reference.training.batches import AUDIO, LONGEST_OVERRUN, Sampler, Utterances
 from flowvox.reference.training.fast import embed_values, velocity
@@ -152,3 +152,20 @@ def test_expectation_begins_at_nothing_and_sees_code_and_hidden_state_together(w
         error.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert error < 0.2
+
+
+def test_probes_are_taught_and_nothing_else(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lm, "PROBE_BATCHES", 2)
+    monkeypatch.setattr(lm, "PROBE_STEPS", 30)
+    torch.manual_seed(3)
+    config = ModelConfig.load(work / "params.json")
+    model = LanguageModel(config, FROM_NOTHING)
+    sampler = Sampler(Utterances(work, "cpu"), config, positions=600, voice=(10, 18), seed=0)
+    held = sampler.held_out_batches(1, size=4)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    phonemes = [model.losses(batch)["phoneme"].item() for batch in held]
+    lm.teach_probes(model, sampler)
+    changed = {name for name, t in model.state_dict().items() if not t.equal(before[name])}
+    assert {name.partition(".")[0] for name in changed} == {"phoneme_probe", "expectation"}
+    for batch, loss in zip(held, phonemes, strict=True):
+        assert model.losses(batch)["phoneme"].item() < loss

@@ -17,14 +17,19 @@ from flowvox.reference.training.text import text_hash
 from flowvox.tensors import CODEC
 
 
-def test_a_training_becomes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    work, out, before = tmp_path / "work", tmp_path / "tiny", tmp_path / "before"
+def made_up_codes(work: Path) -> semantics.Semantics:
+    """The made-up utterances in `work` with codes, all acoustic ones 0."""
     work.mkdir()
-    before.mkdir()
-    speech = make_work(work)
-    made = semantics.fit(speech, 512, 32, "cpu")
+    made = semantics.fit(make_work(work), 512, 32, "cpu")
     made.save(work / "semantics.npz")
     np.save(work / "codes.npy", np.zeros((len(TEXTS) * FRAMES, 36), np.uint8))
+    return made
+
+
+def test_a_training_becomes_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, out, before = tmp_path / "work", tmp_path / "tiny", tmp_path / "before"
+    before.mkdir()
+    made = made_up_codes(work)
     np.savez(before / "spoken.npz", sentence=np.array([1]))
     config = ModelConfig.load(work / "params.json")
     parts = {
@@ -56,12 +61,8 @@ def test_going_on_keeps_the_codec_and_what_was_trained_before(
 ) -> None:
     """After `unpack`, with `adapt` and an encoder trained anew."""
     work, before, out = tmp_path / "work", tmp_path / "before", tmp_path / "tiny"
-    work.mkdir()
     before.mkdir()
-    speech = make_work(work)
-    made = semantics.fit(speech, 512, 32, "cpu")
-    made.save(work / "semantics.npz")
-    np.save(work / "codes.npy", np.zeros((len(TEXTS) * FRAMES, 36), np.uint8))
+    made = made_up_codes(work)
     config = ModelConfig.load(work / "params.json")
     (work / "lm").mkdir()
     language = LanguageModel(config, FROM_NOTHING)
