@@ -15,6 +15,7 @@ choose, so the target is moved there: the frame commits itself to one timing of 
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -295,7 +296,15 @@ def adapt(work: Path, minutes: float, positions: int, device: str) -> None:
         teach_probes(model.to(device), Sampler(data, config, positions, settings.voice, seed=0))
     elif not begun:
         model.load_state_dict(carried(work), strict=False)
-    _train(folder, model, minutes, positions, device)
+    _train(folder, model, minutes, positions, device, seed_of(unpacked))
+
+
+def seed_of(unpacked: Path) -> int:
+    """Another seed for every checkpoint: a model that goes on would be shown the same batches again."""
+    if not unpacked.exists():
+        return 0
+    weights = torch.load(unpacked, weights_only=True)
+    return zlib.crc32(weights["backbone.norm.weight"].float().numpy().tobytes())
 
 
 def teach_probes(model: LanguageModel, sampler: Sampler) -> None:
@@ -323,13 +332,15 @@ def teach_probes(model: LanguageModel, sampler: Sampler) -> None:
         optimizer.zero_grad()
 
 
-def _train(work: Path, model: LanguageModel, minutes: float, positions: int, device: str) -> None:
+def _train(
+    work: Path, model: LanguageModel, minutes: float, positions: int, device: str, seed: int = 0
+) -> None:
     model, settings = model.to(device), model.settings
     data = Utterances(work, device)
     optimizers = Optimizers(model, settings.lr, settings.matrix_lr, settings.warmup)
     session = Session(work / "lm", model, optimizers, minutes, settings.decay)
     config = ModelConfig.load(work / "params.json")
-    sampler = Sampler(data, config, positions, settings.voice, seed=session.number)
+    sampler = Sampler(data, config, positions, settings.voice, seed=seed + session.number)
     held = sampler.held_out_batches(4)
     while session.progress < 1:
         batch = sampler.batch()

@@ -15,7 +15,7 @@ from flowvox.reference.model import load_model
 from flowvox.reference.training.bpe import SPECIALS
 from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.corpus import text_encoder
-from flowvox.reference.training.lm import GOING_ON, LanguageModel
+from flowvox.reference.training.lm import GOING_ON, LanguageModel, seed_of
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.unpack import unpack
 from flowvox.tokenizer import Tokenizer
@@ -52,6 +52,17 @@ def test_the_language_model_goes_on_with_the_checkpoints_weights(tmp_path: Path)
     missing, unexpected = model.load_state_dict(state, strict=False)
     assert not unexpected
     assert {name.partition(".")[0] for name in missing} == {"phoneme_probe", "expectation"}
+
+
+def test_every_checkpoint_is_shown_other_batches(tmp_path: Path) -> None:
+    """One that goes on twice would see again what it has just been taught."""
+    language = tmp_path / "language.pt"
+    assert seed_of(language) == 0  # a first training
+    seeds = set()
+    for weights in (torch.ones(4), torch.ones(4), torch.full((4,), 1.01)):
+        torch.save({"backbone.norm.weight": weights}, language)
+        seeds.add(seed_of(language))
+    assert len(seeds) == 2
 
 
 def test_text_has_the_checkpoints_tokens(tmp_path: Path) -> None:
