@@ -15,7 +15,8 @@ from flowvox.reference.training import alignment, lm, semantics
 from flowvox.reference.training.alignment import spoken_tokens
 from flowvox.reference.training.batches import AUDIO, LONGEST_OVERRUN, Sampler, Utterances
 from flowvox.reference.training.fast import embed_values, velocity
-from flowvox.reference.training.lm import ADAPTING, FROM_NOTHING, Expectation, LanguageModel
+from flowvox.reference.training.language_model import Expectation, LanguageModel
+from flowvox.reference.training.lm import ADAPTING, FROM_NOTHING
 
 
 @pytest.fixture(scope="module")

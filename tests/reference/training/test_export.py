@@ -12,7 +12,8 @@ from tests.reference.training.made_up import FRAMES, TEXTS, make_work
 from flowvox.config import ModelConfig
 from flowvox.reference.checkpoint import Checkpoint
 from flowvox.reference.training import codec, export, pack, semantics
-from flowvox.reference.training.lm import FROM_NOTHING, LanguageModel
+from flowvox.reference.training.language_model import LanguageModel
+from flowvox.reference.training.lm import FROM_NOTHING
 from flowvox.reference.training.text import text_hash
 from flowvox.tensors import CODEC
 

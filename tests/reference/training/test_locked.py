@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from flowvox.config import SPECIAL_CODES, ModelConfig
 from flowvox.reference.training import semantics
 from flowvox.reference.training.codec import new_codec
-from flowvox.reference.training.lm import ADAPTING, LanguageModel
+from flowvox.reference.training.language_model import LanguageModel
+from flowvox.reference.training.lm import ADAPTING
 from flowvox.reference.training.locked import carry
 from flowvox.reference.training.locked.carry import carried, old_codes, values
 from flowvox.reference.training.locked.codes import CodeSpace

@@ -15,7 +15,8 @@ from flowvox.reference.model import load_model
 from flowvox.reference.training.bpe import SPECIALS
 from flowvox.reference.training.codec import new_codec
 from flowvox.reference.training.corpus import text_encoder
-from flowvox.reference.training.lm import GOING_ON, LanguageModel, seed_of
+from flowvox.reference.training.language_model import LanguageModel
+from flowvox.reference.training.lm import GOING_ON, seed_of
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.unpack import unpack
 from flowvox.tokenizer import Tokenizer
