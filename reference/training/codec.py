@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from flowvox.config import ModelConfig
 from flowvox.reference.codec import Codec
 from flowvox.reference.codec_layers import CodecLayer
-from flowvox.reference.training.critic import Critics
+from flowvox.reference.training.critic import Critics, all_critics
 from flowvox.reference.training.optim import Optimizers
 from flowvox.reference.training.semantics import Semantics
 from flowvox.reference.training.session import Session
@@ -94,26 +94,33 @@ class Crops:
     """Random crops of the speech, kept on the device that trains."""
 
     def __init__(
-        self, speech: Speech, codes: NDArray[np.int16], held: NDArray[np.bool_], device: str
+        self,
+        speech: Speech,
+        codes: NDArray[np.int16],
+        held: NDArray[np.bool_],
+        device: str,
+        frames: int = CROP,
     ):
+        """frames: of a crop."""
         lengths = np.diff(speech.starts)
-        able = (lengths >= CROP) & ~held
+        able = (lengths >= frames) & ~held
         pool = np.flatnonzero(able[: speech.audible])
         self.device = device
         self.audio = torch.from_numpy(np.array(speech.audio)).to(device)
         self.codes = torch.from_numpy(codes).to(device)
         self.first = torch.from_numpy(np.asarray(speech.starts)[pool]).to(device)
-        self.room = torch.from_numpy(lengths[pool] - CROP + 1).to(device)
-        self.share = (self.room + CROP).float()
+        self.room = torch.from_numpy(lengths[pool] - frames + 1).to(device)
+        self.share = (self.room + frames).float()
+        self.frames = frames
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, bool]:
-        """(samples [B, CROP * FRAME], rows of the frames [B, CROP], whether utterances start here)."""
+        """(samples [B, n * FRAME], rows of the n frames [B, n], whether utterances start here)."""
         at_start = bool(torch.rand(()) < START_SHARE)
         chosen = torch.multinomial(self.share, count, replacement=True)
         offset = (torch.rand(count, device=self.device) * self.room[chosen]).long()
         first = self.first[chosen] + (0 if at_start else 1) * offset
-        rows = first[:, None] + torch.arange(CROP, device=self.device)
-        index = first[:, None] * FRAME + torch.arange(CROP * FRAME, device=self.device)
+        rows = first[:, None] + torch.arange(self.frames, device=self.device)
+        index = first[:, None] * FRAME + torch.arange(self.frames * FRAME, device=self.device)
         return self.audio[index].float() / 32767, rows, at_start
 
 
@@ -151,15 +158,15 @@ def decoder_parts(codec: Codec) -> nn.ModuleDict:
     return nn.ModuleDict({"decoder_blocks": codec.decoder_blocks, "output_proj": codec.output_proj})
 
 
-def weighted(terms: dict[str, Tensor]) -> Tensor:
-    """Their sum by WEIGHTS."""
-    return torch.stack([WEIGHTS[name] * value for name, value in terms.items()]).sum()
+def weighted(terms: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Their sum by weights of the same names."""
+    return torch.stack([weights[name] * value for name, value in terms.items()]).sum()
 
 
 def critic_step(critics: Critics, optimizer: torch.optim.Optimizer, a: Tensor, b: Tensor) -> Tensor:
     """One step of the critics on decoded `a` and recorded `b`."""
     optimizer.zero_grad(set_to_none=True)
-    with torch.autocast(a.device.type, dtype=torch.bfloat16, enabled=a.is_cuda):
+    with torch.autocast(a.device.type, dtype=torch.bfloat16):
         loss = critics.judge(a, b)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -167,8 +174,8 @@ def critic_step(critics: Critics, optimizer: torch.optim.Optimizer, a: Tensor, b
 
 
 def pleased(critics: Critics, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The critics' terms of the codec's loss, in half precision on a GPU."""
-    with torch.autocast(output.device.type, dtype=torch.bfloat16, enabled=output.is_cuda):
+    """The critics' terms of the codec's loss, in half precision."""
+    with torch.autocast(output.device.type, dtype=torch.bfloat16):
         return critics.please(output, target)
 
 
@@ -181,7 +188,7 @@ def train(
     semantics = Semantics.load(work / "semantics.npz")
     held = np.load(work / "held_out.npy")
     codec = new_codec(config, semantics.vectors).to(device)
-    critics, loss_of = Critics().to(device), SpectralLoss().to(device)
+    critics, loss_of = all_critics().to(device), SpectralLoss().to(device)
     opponent = torch.optim.AdamW(critics.parameters(), CRITIC_LR, betas=(0.8, 0.99))
     name = "decoder" if decoder_only else "codec"
     trained: nn.Module = codec
@@ -209,7 +216,7 @@ def train(
         judged = decoder_only or session.progress > CRITICS_FROM
         if judged:
             terms |= pleased(critics, output, target)
-        weighted(terms).backward()  # type: ignore[no-untyped-call]
+        weighted(terms, WEIGHTS).backward()  # type: ignore[no-untyped-call]
         session.step()
         if judged:
             terms["critics"] = critic_step(critics, opponent, output.detach(), target)

@@ -8,6 +8,7 @@ allow, which is a buzz; the critics make it choose.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -82,14 +83,18 @@ class PeriodCritic(nn.Module):
         return self.score(x), features
 
 
-class Critics(nn.Module):
-    """All of them; the least-squares losses of both sides (Mao et al. 2017)."""
+def all_critics() -> Critics:
+    """Of three resolutions and five periods."""
+    return Critics([*map(SpectrumCritic, SIZES), *map(PeriodCritic, PERIODS)])
 
-    def __init__(self) -> None:
+
+class Critics(nn.Module):
+    """Several together; the least-squares losses of both sides (Mao et al. 2017)."""
+
+    def __init__(self, each: Iterable[nn.Module]) -> None:
+        """Modules that give an `Opinion` of samples [B, n]."""
         super().__init__()
-        self.each = nn.ModuleList(
-            [*(SpectrumCritic(size) for size in SIZES), *(PeriodCritic(p) for p in PERIODS)]
-        )
+        self.each = nn.ModuleList(each)
 
     def judge(self, output: Tensor, target: Tensor) -> Tensor:
         """What the critics minimize."""

@@ -1,14 +1,16 @@
-"""Muon for the matrices of the transformers, AdamW for the rest; one schedule for both."""
+"""Muon for the matrices of the transformers, AdamW for the rest; or Adam at many paces."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Pace = float | Tensor
 
 # Quintic Newton-Schulz coefficients of Keller Jordan's Muon (2024).
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -57,6 +59,33 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_add_(parameters, list(updates.unbind()), alpha=-scale)
 
 
+class PacedAdam(torch.optim.Optimizer):
+    """Adam whose steps are, for every single weight, `pace` times as large.
+
+    (A gradient that is scaled would change nothing: Adam divides by its size.)
+    """
+
+    def __init__(self, paced: Iterable[tuple[nn.Parameter, Pace]], lr: float) -> None:
+        """Paces: a number, or one for each weight of the parameter."""
+        groups = [{"params": [parameter], "pace": pace} for parameter, pace in paced]
+        super().__init__(groups, {"lr": lr, "betas": (0.8, 0.99)})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            (parameter,), (first, second) = group["params"], group["betas"]
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            number = state["number"] = state.get("number", 0) + 1
+            mean = state.setdefault("mean", torch.zeros_like(parameter))
+            square = state.setdefault("square", torch.zeros_like(parameter))
+            mean.lerp_(parameter.grad, 1 - first)
+            square.lerp_(parameter.grad.square(), 1 - second)
+            size = (square / (1 - second**number)).sqrt() + 1e-8
+            parameter -= group["lr"] / (1 - first**number) * group["pace"] * mean / size
+
+
 class Optimizers:
     """Both optimizers with warm-up, then cosine decay over the share of the time budget used."""
 
@@ -67,20 +96,23 @@ class Optimizers:
         matrix_lr: float | None = None,
         warmup: int = 200,
         *,
-        muon: bool = True,
+        paces: Mapping[str, Pace] | None = None,
     ) -> None:
-        """muon=False: AdamW for all, whose steps change no matrix as a whole."""
+        """paces: of the parameters that are trained, by name; then `PacedAdam` trains all of them."""
+        self.warmup = warmup
+        if paces is not None:
+            self.rates = [lr]
+            paced = [(model.get_parameter(name), pace) for name, pace in paces.items()]
+            self.parts: list[torch.optim.Optimizer] = [PacedAdam(paced, lr)]
+            return
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                inside = muon and "layers." in name and parameter.ndim == 2
+                inside = "layers." in name and parameter.ndim == 2
                 (matrices if inside else others).append(parameter)
-        self.warmup = warmup
         self.rates = [lr]
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0)
-        ]
+        self.parts = [torch.optim.AdamW(others, lr, betas=(0.9, 0.98), weight_decay=0.0)]
         if matrices:
             self.rates.insert(0, matrix_lr or lr)
             self.parts.insert(0, Muon(matrices, lr, weight_decay=0.05))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,17 @@ class Session:
     """
 
     def __init__(
-        self, folder: Path, model: nn.Module, optimizers: Optimizers, minutes: float, decay: float
+        self,
+        folder: Path,
+        model: nn.Module,
+        optimizers: Optimizers,
+        minutes: float,
+        decay: float,
+        beside: Mapping[str, nn.Module | torch.optim.Optimizer] | None = None,
     ) -> None:
+        """beside: what else is trained and is to be resumed, by name; it is not averaged."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.beside = dict(beside or {})
         self.folder, self.model, self.optimizers = folder, model, optimizers
         self.budget, self.decay = minutes * 60, decay
         self.number, self.seconds = 0, 0.0
@@ -39,6 +48,8 @@ class Session:
             optimizers.load_state_dict(state["optimizers"])
             self.average = state["average"]
             self.number, self.seconds = state["number"], state["seconds"]
+            for name, part in self.beside.items():
+                part.load_state_dict(state[name])
         floating = [(k, v) for k, v in model.state_dict().items() if v.is_floating_point()]
         self._followed = [v for _, v in floating]
         self._follow = [self.average[k] for k, _ in floating]
@@ -80,6 +91,7 @@ class Session:
             "average": self.average,
             "number": self.number,
             "seconds": self.seconds,
+            **{name: part.state_dict() for name, part in self.beside.items()},
         }
         torch.save(state, self.folder / "latest.partial")
         os.replace(self.folder / "latest.partial", self.folder / "latest.pt")

@@ -136,10 +136,11 @@ class Units:
 
 
 @torch.no_grad()
-def construct(codec: Codec, front: Front, heard: Tensor, sounds: Sounds) -> None:
+def construct(codec: Codec, front: Front, heard: Tensor, sounds: Sounds) -> list[Units]:
     """Give the stages after the front's, and the output, of `codec` their first weights.
 
-    front: the taught one; heard [N, dim]: its stream in frames of speech.
+    front: the taught one; heard [N, dim]: its stream in frames of speech. Returns what was filled of
+    their feed-forwards.
     """
     at = Layout(codec.config.dim)
     convs: list[nn.Module] = []
@@ -165,6 +166,7 @@ def construct(codec: Codec, front: Front, heard: Tensor, sounds: Sounds) -> None
     for lap, part in enumerate(synthesis.view(LAPS, PATCH, COEFFICIENTS)):
         kernel[:, :COEFFICIENTS, -1 - lap] = part / SOFT
     set_kernel(codec.output_proj.conv, kernel)
+    return [layer for stage in units for layer in stage]
 
 
 class Levels:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from flowvox.config import ModelConfig
 from flowvox.reference.codec import Codec
-from flowvox.reference.training.codec import new_codec
+from flowvox.reference.training.codec import decoder_parts, new_codec
 from flowvox.reference.training.locked.codes import LEVELS
 from flowvox.reference.training.locked.construct import (
     BANDS,
@@ -39,7 +39,8 @@ from flowvox.reference.training.locked.gains import (
     amplitude,
 )
 from flowvox.reference.training.locked.glides import MIN_CYCLES, PAIRS
-from flowvox.reference.training.locked.lapped import PATCH, WINDOW, transform
+from flowvox.reference.training.locked.lapped import COEFFICIENTS, PATCH, WINDOW, transform
+from flowvox.reference.training.locked.pace import paces
 from flowvox.reference.training.locked.sounds import Sounds
 from flowvox.reference.training.locked.synth import FRAME
 
@@ -148,6 +149,32 @@ def test_a_pitch_between_two_levels_is_not_loud(shares: tuple[float, float]) -> 
                 y = block(y)
             peaks.append(codec.output_proj(y).abs().max())
     assert peaks[1] < 2 * peaks[0]
+
+
+def test_what_was_computed_moves_slowest() -> None:
+    """Attention and the units that are left at the full rate, computed ones at a fiftieth of it; of the
+    output only what reads coefficients."""
+    codec = new_codec(ModelConfig.load(PARAMS), np.zeros((512, 32), np.float32))
+    filled = construct(codec, told_by(codec), stream(300, codec.config.dim), sounds())
+    decoder = decoder_parts(codec)
+    paced = paces(decoder, filled)
+    for name, pace in paced.items():
+        torch.broadcast_to(torch.as_tensor(pace), decoder.get_parameter(name).shape)
+    used = filled[-1].used
+    assert 0 < used < filled[-1].ffn.w1.out_features
+    last = "decoder_blocks.7.layers.4"
+    column, row = paced[f"{last}.feed_forward.w2.weight"], paced[f"{last}.feed_forward.w1.weight"]
+    for pace in (column, row):
+        assert isinstance(pace, Tensor)
+        assert pace.flatten().unique(return_counts=True)[1].tolist() == [used, 512 - used]
+    silent = filled[-1].ffn.w2.weight[:, column.flatten() == 1]
+    assert not silent.any()
+    assert paced[f"{last}.attention.wo.weight"] == 1
+    assert f"{last}.ffn_norm.weight" not in paced
+    output = paced["output_proj.conv.parametrizations.weight.original1"]
+    assert isinstance(output, Tensor)
+    assert output.flatten()[:COEFFICIENTS].all()
+    assert not output.flatten()[COEFFICIENTS:].any()
 
 
 def test_a_feed_forward_holds_so_many_units() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
-from flowvox.reference.training.critic import Critics
+from flowvox.reference.training.critic import Critics, all_critics
+from flowvox.reference.training.locked.critics import envelope_critics
 
 torch.manual_seed(0)
 RECORDED = 0.1 * torch.randn(2, 9600)
 DECODED = torch.sin(torch.arange(9600) / 20).repeat(2, 1) / 5
+BOTH = pytest.mark.parametrize("made", [all_critics, envelope_critics])
 
 
-def test_critics_learn_the_difference() -> None:
-    critics = Critics()
+@BOTH
+def test_critics_learn_the_difference(made: Callable[[], Critics]) -> None:
+    critics = made()
     optimizer = torch.optim.AdamW(critics.parameters(), 1e-3)
     before = critics.judge(DECODED, RECORDED).item()
     for _ in range(12):
@@ -22,8 +28,9 @@ def test_critics_learn_the_difference() -> None:
     assert critics.judge(DECODED, RECORDED).item() < before / 2
 
 
-def test_only_the_output_is_told_how_to_please() -> None:
-    critics, output = Critics(), DECODED.clone().requires_grad_()
+@BOTH
+def test_only_the_output_is_told_how_to_please(made: Callable[[], Critics]) -> None:
+    critics, output = made(), DECODED.clone().requires_grad_()
     terms = critics.please(output, RECORDED)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert output.grad is not None
@@ -32,5 +39,6 @@ def test_only_the_output_is_told_how_to_please() -> None:
     assert all(parameter.requires_grad for parameter in critics.parameters())
 
 
-def test_the_recording_itself_has_all_features() -> None:
-    assert Critics().please(RECORDED, RECORDED)["features"].item() == 0
+@BOTH
+def test_the_recording_itself_has_all_features(made: Callable[[], Critics]) -> None:
+    assert made().please(RECORDED, RECORDED)["features"].item() == 0
