@@ -219,10 +219,10 @@ space-tiny: $(VENV)/.train ## another space for the acoustic values of train-tin
 	cp $(WORK)/space/code_space.npz reference/training/locked/code_space.npz
 
 # Beside each other on one core each, or one after the other on both: the minutes are of two cores.
-train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (six hours on two cores)
+train-tiny: $(VENV)/.train ## models/tiny from what pretrain-tiny left in WORK (seven hours on two cores)
 	$(TRAIN) locked --work $(WORK) --sentences 111290
 	$(TRAIN) locked-front --work $(WORK) --minutes 20 --sentences 8000
-	$(TRAIN) locked-decoder --work $(WORK) --minutes 17 --sentences 8000
+	$(TRAIN) locked-decoder --work $(WORK) --minutes 40 --sentences 8000
 	$(TRAIN) adapt --work $(WORK) --minutes 220
 	$(TRAIN) locked-encoder --work $(WORK) --minutes 40
 	$(TRAIN) locked-export --work $(WORK)

@@ -38,7 +38,7 @@ HALVINGS = 7  # of the interval in which the smallest size is looked for
 # 8 bits there get a third of the waveform wrong; the rest of it stands them.
 STEEP = (
     "*decoder_blocks.[246].*",
-    "*decoder_blocks.7.*.feed_forward.*",
+    "*decoder_blocks.[37].*.feed_forward.*",
     "*output_proj.*",
 )
 LEFT_OUT = (
