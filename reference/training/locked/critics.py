@@ -74,7 +74,7 @@ class _Critic(nn.Module):
         self.view, self.convolutions, self.score = view, nn.ModuleList(convolutions), score
         for module in self.modules():
             if isinstance(module, nn.Conv1d | nn.Conv2d) and module.bias is not None:
-                nn.init.kaiming_normal_(module.weight, SLOPE / 2)
+                nn.init.kaiming_normal_(module.weight, SLOPE)
                 nn.init.zeros_(module.bias)
         assert isinstance(score.weight, Tensor)
         nn.init.normal_(score.weight, 0, 0.01)  # no opinion yet
