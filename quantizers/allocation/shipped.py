@@ -35,7 +35,7 @@ SHARE = 0.5  # of the damage of CALIBRATED that `small` may do
 ROOM = 1.5  # times the bytes of PLAIN are certainly enough for it
 HALVINGS = 7  # of the interval in which the smallest size is looked for
 # Where the codec decoder of models/tiny is steep (its weights are computed: locked/construct.py).
-# 8 bits there get a third of the waveform wrong; the rest of it stands them.
+# 8 bits there are heard; the rest of it stands them.
 STEEP = (
     "*decoder_blocks.[246].*",
     "*decoder_blocks.[37].*.feed_forward.*",
